@@ -1,0 +1,1 @@
+"""The event contract: envelope, catalogue, subjects, topology, append, replay, projection."""

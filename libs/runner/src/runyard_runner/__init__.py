@@ -1,0 +1,1 @@
+"""One run loop for every agent: lease, heartbeat, publish, cancel, approve, resume."""

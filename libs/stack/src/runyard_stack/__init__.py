@@ -1,0 +1,1 @@
+"""The runyard command, and the embedded NATS and PostgreSQL."""

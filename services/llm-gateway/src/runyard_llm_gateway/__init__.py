@@ -1,0 +1,1 @@
+"""Runyard LLM gateway: the only holder of provider credentials."""
