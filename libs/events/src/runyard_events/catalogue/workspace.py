@@ -1,0 +1,114 @@
+"""Events of a workspace and of the worktrees and checkpoints made from it. Owner: workspace."""
+
+from typing import ClassVar, Literal
+
+from runyard_events.catalogue.base import Family, Payload
+
+ImportFailure = Literal[
+    "not_found",
+    "auth_required",
+    "empty",
+    "too_large",
+    "timeout",
+    "not_a_repository",
+    "refused_url",
+    "disk_full",
+    "failed",
+]
+
+
+class WorkspaceImportRequested(Payload):
+    """Somebody asked for a repository; the clone follows."""
+
+    TYPE: ClassVar[str] = "workspace.import_requested"
+    FAMILY: ClassVar[Family] = "lifecycle"
+    source_type: Literal["github", "git", "local"]
+    source_uri: str
+    display_name: str
+    requested_by: str | None = None
+    idempotency_key: str | None = None
+    request_hash: str | None = None
+
+
+class WorkspaceImportProgress(Payload):
+    """How far the clone is; `percent` is 0..100 or null where Git does not say."""
+
+    TYPE: ClassVar[str] = "workspace.import_progress"
+    FAMILY: ClassVar[Family] = "ui"
+    phase: str
+    percent: int | None = None
+    message: str | None = None
+
+
+class WorkspaceImported(Payload):
+    """The managed copy is complete and can be worked on."""
+
+    TYPE: ClassVar[str] = "workspace.imported"
+    FAMILY: ClassVar[Family] = "lifecycle"
+    source_type: Literal["github", "git", "local"]
+    source_uri: str
+    display_name: str
+    local_path: str
+    head_commit: str
+    default_branch: str
+    size_bytes: int
+
+
+class WorkspaceImportFailed(Payload):
+    """The repository could not be had; nothing of it is left on disk."""
+
+    TYPE: ClassVar[str] = "workspace.import_failed"
+    FAMILY: ClassVar[Family] = "lifecycle"
+    reason: ImportFailure
+    message: str
+
+
+class WorktreeOpened(Payload):
+    """The session's own working tree, on its own branch."""
+
+    TYPE: ClassVar[str] = "worktree.opened"
+    FAMILY: ClassVar[Family] = "effect"
+    workspace_id: str
+    path: str
+    branch: str
+    base_commit: str
+
+
+class WorktreeFailed(Payload):
+    """No working tree could be made for the session."""
+
+    TYPE: ClassVar[str] = "worktree.failed"
+    FAMILY: ClassVar[Family] = "effect"
+    workspace_id: str
+    reason: str
+    message: str
+
+
+class WorktreeRemoved(Payload):
+    """The session's working tree is gone; its checkpoints stay in the repository."""
+
+    TYPE: ClassVar[str] = "worktree.removed"
+    FAMILY: ClassVar[Family] = "effect"
+    workspace_id: str
+
+
+class CheckpointCreated(Payload):
+    """The files as the run left them, as a commit on a hidden ref of the managed copy."""
+
+    TYPE: ClassVar[str] = "checkpoint.created"
+    FAMILY: ClassVar[Family] = "effect"
+    commit: str
+    ref: str
+    parent: str
+    files_changed: int
+    insertions: int
+    deletions: int
+
+
+class CheckpointFailed(Payload):
+    """The files could not be kept; the worktree itself is untouched."""
+
+    TYPE: ClassVar[str] = "checkpoint.failed"
+    FAMILY: ClassVar[Family] = "effect"
+    reason: str
+    message: str

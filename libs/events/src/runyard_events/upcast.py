@@ -1,0 +1,36 @@
+"""Old payloads become new ones, step by step, as plain dictionaries before they are validated.
+
+An upcaster takes version n of a type to version n + 1. Nothing in the log is ever rewritten.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from runyard_events.errors import Malformed
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+
+UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}
+"""By (type, version that it starts from). Empty until a type has a second shape."""
+
+
+def upcast(
+    event_type: str,
+    version: int,
+    payload: Any,
+    *,
+    current: int,
+    upcasters: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
+) -> Any:
+    """Takes a payload from its stored version to the current one.
+
+    Raises:
+        Malformed: a step of the chain is missing.
+    """
+    while version < current:
+        step = upcasters.get((event_type, version))
+        if step is None:
+            raise Malformed(f"no upcaster for {event_type} version {version}")
+        payload = step(payload)
+        version += 1
+    return payload
