@@ -1,0 +1,105 @@
+"""Pytest fixtures on the real servers: one NATS and one PostgreSQL per test process.
+
+Loaded by the root `conftest.py`. Every test gets streams of its own making (all streams are deleted and
+declared anew before it), a database of its own, and a tenant of its own.
+"""
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from runyard_events.connection import connect
+from runyard_events.log import EventLog
+
+from runyard_stack.embedded.databases import clone_database, drop_database, ensure_database
+from runyard_stack.embedded.nats import NatsServer
+from runyard_stack.embedded.ports import free_port
+from runyard_stack.embedded.postgres import PostgresServer
+
+ROLE = "runyard"
+TEMPLATE = "runyard_template"
+
+
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[Path]:
+    """A short-lived folder that PostgreSQL's unprivileged user can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="runyard-tests-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def nats_server(server_folder: Path) -> Iterator[NatsServer]:
+    """A running NATS server without users, its writes not synced."""
+    server = NatsServer(server_folder / "nats", free_port(), durable=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest_asyncio.fixture
+async def nats_url(nats_server: NatsServer) -> str:
+    """Address of a NATS server with freshly declared, empty streams."""
+    from runyard_events.topology import ensure_topology  # noqa: PLC0415
+
+    connection = await connect(nats_server.url, service="tests")
+    try:
+        js = connection.jetstream()
+        for stream in await js.streams_info():
+            if stream.config.name:
+                await js.delete_stream(stream.config.name)
+        await ensure_topology(js)
+    finally:
+        await connection.close()
+    return nats_server.url
+
+
+@pytest_asyncio.fixture
+async def nats_client(nats_url: str) -> AsyncIterator[Client]:
+    """A connection to NATS."""
+    connection = await connect(nats_url, service="tests")
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def jetstream(nats_client: Client) -> JetStreamContext:
+    """JetStream on the test's connection."""
+    return nats_client.jetstream()
+
+
+@pytest.fixture
+def event_log(nats_client: Client) -> EventLog:
+    """The event log, empty."""
+    return EventLog(nats_client)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(server_folder: Path) -> Iterator[PostgresServer]:
+    """A running PostgreSQL whose data is thrown away."""
+    server = PostgresServer(server_folder / "postgres", free_port(), durable=False)
+    server.start()
+    yield server
+    server.stop(timeout=2)
+
+
+@pytest_asyncio.fixture
+async def database_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
+    """SQLAlchemy address of a fresh database with pgvector, owned by a role that is no superuser."""
+    await ensure_database(postgres_server, TEMPLATE, ROLE, ROLE)
+    name = f"test_{uuid.uuid4().hex}"
+    await clone_database(postgres_server, TEMPLATE, name, ROLE)
+    yield postgres_server.url(name, ROLE, ROLE)
+    await drop_database(postgres_server, name)
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant that no other test has."""
+    return str(uuid.uuid4())
