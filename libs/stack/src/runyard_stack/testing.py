@@ -9,18 +9,20 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from runyard_events.connection import connect
-from runyard_events.log import EventLog
 
 from runyard_stack.embedded.databases import clone_database, drop_database, ensure_database
 from runyard_stack.embedded.nats import NatsServer
 from runyard_stack.embedded.ports import free_port
 from runyard_stack.embedded.postgres import PostgresServer
+
+if TYPE_CHECKING:
+    from runyard_events.log import EventLog
 
 ROLE = "runyard"
 TEMPLATE = "runyard_template"
@@ -46,6 +48,7 @@ def nats_server(server_folder: Path) -> Iterator[NatsServer]:
 @pytest_asyncio.fixture
 async def nats_url(nats_server: NatsServer) -> str:
     """Address of a NATS server with freshly declared, empty streams."""
+    from runyard_events.connection import connect  # noqa: PLC0415
     from runyard_events.topology import ensure_topology  # noqa: PLC0415
 
     connection = await connect(nats_server.url, service="tests")
@@ -63,6 +66,8 @@ async def nats_url(nats_server: NatsServer) -> str:
 @pytest_asyncio.fixture
 async def nats_client(nats_url: str) -> AsyncIterator[Client]:
     """A connection to NATS."""
+    from runyard_events.connection import connect  # noqa: PLC0415
+
     connection = await connect(nats_url, service="tests")
     yield connection
     await connection.close()
@@ -75,8 +80,10 @@ def jetstream(nats_client: Client) -> JetStreamContext:
 
 
 @pytest.fixture
-def event_log(nats_client: Client) -> EventLog:
+def event_log(nats_client: Client) -> "EventLog":
     """The event log, empty."""
+    from runyard_events.log import EventLog  # noqa: PLC0415
+
     return EventLog(nats_client)
 
 
