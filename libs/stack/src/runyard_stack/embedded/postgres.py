@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from runyard_stack.embedded import account
 from runyard_stack.embedded.child import Child
@@ -90,7 +91,8 @@ class PostgresServer(EmbeddedServer):
 
     def url(self, database: str = "postgres", user: str = SUPERUSER, password: str | None = None) -> str:
         """SQLAlchemy address of a database."""
-        return f"postgresql+asyncpg://{user}:{password or self.password}@{LOOPBACK}:{self.port}/{database}"
+        secret = quote(password or self.password, safe="")
+        return f"postgresql+asyncpg://{user}:{secret}@{LOOPBACK}:{self.port}/{database}"
 
     def _argv(self) -> Sequence[str]:
         settings = SETTINGS | ({} if self.durable else THROWAWAY)
