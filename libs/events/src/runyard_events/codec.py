@@ -35,7 +35,7 @@ def decode_json(raw: dict[str, Any]) -> Envelope:
     version: int = raw.get("version", 1)
     model = BY_TYPE.get(event_type)
     if model is None or version > model.VERSION:
-        payload: Any = Unknown(value=raw["payload"])
+        payload: Any = Unknown(raw["payload"])
     else:
         payload = model.model_validate(upcast(event_type, version, raw["payload"], current=model.VERSION))
         version = model.VERSION

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import field_serializer
 
-from runyard_events.catalogue import AnyPayload, Family
+from runyard_events.catalogue import AnyPayload
 from runyard_events.ids import event_id
 from runyard_events.model import Wire
 from runyard_events.subjects import Scope
@@ -24,7 +24,7 @@ class Envelope(Wire):
     session_id: str | None = None
     run_id: str | None = None
     provider: str | None = None
-    kind: Family
+    kind: str
     type: str
     version: int = 1
     at: datetime
@@ -62,7 +62,7 @@ def stamp(
         kind=payload.FAMILY,
         type=payload.TYPE,
         version=payload.VERSION,
-        at=at or datetime.now(UTC),
+        at=_milliseconds(at or datetime.now(UTC)),
         seq=seq,
         source=source,
         causation_id=causation_id,
@@ -72,7 +72,5 @@ def stamp(
     )
 
 
-def scope_of(event: Envelope, subject: str) -> Scope:
-    """The scope of an event that was read from `subject`."""
-    tokens = subject.split(".")
-    return Scope(event.tenant_id, tokens[-3], tokens[-2], event.session_id, event.run_id)
+def _milliseconds(at: datetime) -> datetime:
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)

@@ -85,7 +85,7 @@ from runyard_events.catalogue.workspace import (
     WorktreeRemoved,
 )
 
-AnyPayload = Payload | RawReceived | RawSent
+AnyPayload = Payload | RawReceived | RawSent | Unknown
 
 PAYLOADS: tuple[type[Payload] | type[RawReceived] | type[RawSent], ...] = (
     LlmCallCompleted,

@@ -2,6 +2,8 @@
 
 from typing import Any, ClassVar, Literal
 
+from pydantic import RootModel
+
 from runyard_events.model import Wire
 
 Family = Literal["lifecycle", "ui", "raw", "llm", "effect"]
@@ -20,9 +22,9 @@ class Payload(Wire):
     VERSION: ClassVar[int] = 1
 
 
-class Unknown(Payload):
+class Unknown(RootModel[Any]):
     """The payload of a type that this build does not know: kept as it came, passed on untouched."""
 
     TYPE: ClassVar[str] = "unknown"
     FAMILY: ClassVar[Family] = "ui"
-    value: Any
+    VERSION: ClassVar[int] = 1

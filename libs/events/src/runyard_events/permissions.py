@@ -1,0 +1,123 @@
+"""What each service's NATS user may publish and subscribe to: its own subjects and nothing else.
+
+A read of the log is the creation of an ordered consumer whose filter stands in the request's subject,
+so the permission on that subject is the permission to read.
+"""
+
+from typing import Any
+
+from runyard_events.connection import inbox_prefix
+from runyard_events.leases import BUCKET as LEASES
+from runyard_events.topology import COMMANDS, DLQ, EVENTS, OUTPUTS
+
+SERVICES = ("gateway", "orchestrator", "workspace", "runner-codex", "runner-claude", "llm-gateway")
+
+
+def permissions_for(service: str) -> dict[str, Any]:
+    """Publish and subscribe allow-lists in the form of the server's configuration.
+
+    Raises:
+        KeyError: no such service.
+    """
+    publish = [*_COMMON, *_PUBLISH[service]]
+    return {
+        "publish": {"allow": publish},
+        "subscribe": {"allow": [f"{inbox_prefix(service)}.>"]},
+        "allow_responses": {"max": 1000, "expires": "10m"},
+    }
+
+
+def _read(*filters: str) -> list[str]:
+    return [f"$JS.API.CONSUMER.CREATE.{EVENTS}.*.{one}" for one in filters]
+
+
+def _last(*subjects: str) -> list[str]:
+    return [f"$JS.API.DIRECT.GET.{EVENTS}.{one}" for one in subjects]
+
+
+def _work(stream: str, durable: str) -> list[str]:
+    """Everything that a worker does with a durable consumer made for it."""
+    return [
+        f"$JS.API.CONSUMER.INFO.{stream}.{durable}",
+        f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}",
+        f"$JS.ACK.{stream}.{durable}.>",
+    ]
+
+
+_ANY_RUN = "ev.*.session.*.run.*"
+_COMMON = [
+    "$JS.API.INFO",
+    f"$JS.API.STREAM.INFO.{EVENTS}",
+    "$JS.FC.>",
+    "dlq.>",
+]
+_LEASES = [
+    f"$KV.{LEASES}.>",
+    f"$JS.API.STREAM.INFO.KV_{LEASES}",
+    f"$JS.API.DIRECT.GET.KV_{LEASES}.>",
+    f"$JS.API.STREAM.MSG.GET.KV_{LEASES}",
+]
+_READ_LEASES = _LEASES[1:]
+_OUTPUTS_READ = [
+    f"$JS.API.STREAM.INFO.OBJ_{OUTPUTS}",
+    f"$JS.API.DIRECT.GET.OBJ_{OUTPUTS}.>",
+    f"$JS.API.STREAM.MSG.GET.OBJ_{OUTPUTS}",
+    f"$JS.API.CONSUMER.CREATE.OBJ_{OUTPUTS}.>",
+]
+_OUTPUTS_WRITE = [f"$O.{OUTPUTS}.>", f"$JS.API.STREAM.PURGE.OBJ_{OUTPUTS}"]
+
+
+def _runner(agent: str) -> list[str]:
+    return [
+        *(f"{_ANY_RUN}.{family}" for family in ("lifecycle", "ui", "raw")),
+        *_read(f"{_ANY_RUN}.lifecycle", f"{_ANY_RUN}.>"),
+        *_last(f"{_ANY_RUN}.lifecycle", f"{_ANY_RUN}.ui", f"{_ANY_RUN}.raw"),
+        *_work(COMMANDS, f"runner-{agent}"),
+        f"$JS.API.STREAM.INFO.{COMMANDS}",
+        "cmd.orchestrator.>",
+        *_LEASES,
+        *_OUTPUTS_READ,
+        *_OUTPUTS_WRITE,
+    ]
+
+
+_PUBLISH: dict[str, list[str]] = {
+    "gateway": [
+        "cmd.orchestrator.>",
+        "cmd.workspace.>",
+        *_read("ev.>"),
+        *_last("ev.>"),
+        *_OUTPUTS_READ,
+    ],
+    "orchestrator": [
+        "ev.*.session.*.lifecycle",
+        f"{_ANY_RUN}.lifecycle",
+        f"{_ANY_RUN}.ui",
+        "cmd.workspace.>",
+        "cmd.runner.>",
+        *_read("ev.*.session.>"),
+        *_last("ev.*.session.>"),
+        *_work(COMMANDS, "orchestrator"),
+        *_work(EVENTS, "orchestrator-process"),
+        f"$JS.API.STREAM.INFO.{COMMANDS}",
+        *_READ_LEASES,
+    ],
+    "workspace": [
+        "ev.*.workspace.*.lifecycle",
+        "ev.*.workspace.*.ui",
+        "ev.*.session.*.effect",
+        f"{_ANY_RUN}.effect",
+        *_read("ev.>"),
+        *_last("ev.*.workspace.>", "ev.*.session.*.effect", f"{_ANY_RUN}.effect", f"{_ANY_RUN}.lifecycle"),
+        *_work(COMMANDS, "workspace"),
+        *_work(EVENTS, "workspace-effects"),
+        f"$JS.API.STREAM.INFO.{COMMANDS}",
+    ],
+    "runner-codex": _runner("codex"),
+    "runner-claude": _runner("claude"),
+    "llm-gateway": [
+        f"{_ANY_RUN}.llm",
+        *_read(f"{_ANY_RUN}.llm"),
+        *_last(f"{_ANY_RUN}.llm"),
+    ],
+}

@@ -1,0 +1,145 @@
+"""Every stream, consumer and bucket of the product, declared here and nowhere else.
+
+`ensure_topology` makes the server agree with this file; running it twice changes nothing.
+"""
+
+import json
+from typing import Any
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from runyard_events.errors import EventError, LogUnavailable
+from runyard_events.leases import BUCKET as LEASES
+from runyard_events.leases import LEASE_SECONDS
+
+_S = 1_000_000_000
+DAY = 24 * 3600 * _S
+
+COMMANDS = "COMMANDS"
+EVENTS = "EVENTS"
+DLQ = "DLQ"
+OUTPUTS = "outputs"
+
+COMMAND_ACK_WAIT_SECONDS = 15
+MAX_DELIVER = 5
+
+_COMMAND_CONSUMERS = {
+    "orchestrator": "cmd.orchestrator.>",
+    "workspace": "cmd.workspace.>",
+    "runner-codex": "cmd.runner.codex.>",
+    "runner-claude": "cmd.runner.claude.>",
+}
+_EFFECT_CONSUMERS = {
+    "workspace-effects": ["ev.*.session.*.run.*.lifecycle"],
+    "orchestrator-process": [
+        "ev.*.session.*.lifecycle",
+        "ev.*.session.*.effect",
+        "ev.*.session.*.run.*.lifecycle",
+    ],
+}
+
+
+def streams(replicas: int = 1) -> dict[str, dict[str, Any]]:
+    """The streams as the server's API takes them."""
+    shared = {"storage": "file", "num_replicas": replicas, "discard": "new", "allow_direct": True}
+    return {
+        EVENTS: {
+            **shared,
+            "subjects": ["ev.>"],
+            "retention": "limits",
+            "compression": "s2",
+            "deny_delete": True,
+            "allow_atomic": True,
+            "duplicate_window": 120 * _S,
+        },
+        COMMANDS: {
+            **shared,
+            "subjects": ["cmd.>"],
+            "retention": "workqueue",
+            "allow_msg_schedules": True,
+            "duplicate_window": 120 * _S,
+        },
+        DLQ: {**shared, "subjects": ["dlq.>"], "retention": "limits", "max_age": 30 * DAY},
+        f"KV_{LEASES}": {
+            **shared,
+            "subjects": [f"$KV.{LEASES}.>"],
+            "max_msgs_per_subject": 1,
+            "max_age": LEASE_SECONDS * _S,
+            "allow_rollup_hdrs": True,
+            "deny_delete": True,
+            "duplicate_window": LEASE_SECONDS * _S,
+        },
+        f"OBJ_{OUTPUTS}": {
+            **shared,
+            "subjects": [f"$O.{OUTPUTS}.C.>", f"$O.{OUTPUTS}.M.>"],
+            "allow_rollup_hdrs": True,
+        },
+    }
+
+
+def consumers() -> dict[str, list[dict[str, Any]]]:
+    """The durable pull consumers by stream."""
+    common = {
+        "ack_policy": "explicit",
+        "deliver_policy": "all",
+        "max_ack_pending": 256,
+        "max_waiting": 64,
+    }
+    commands = [
+        {
+            **common,
+            "durable_name": name,
+            "filter_subject": subject,
+            "ack_wait": COMMAND_ACK_WAIT_SECONDS * _S,
+            # A run's start command comes back for as long as the runner wants to take it up.
+            "max_deliver": -1 if name.startswith("runner-") else MAX_DELIVER,
+        }
+        for name, subject in _COMMAND_CONSUMERS.items()
+    ]
+    effects = [
+        {**common, "durable_name": name, "filter_subjects": subjects, "ack_wait": 30 * _S, "max_deliver": MAX_DELIVER}
+        for name, subjects in _EFFECT_CONSUMERS.items()
+    ]
+    return {COMMANDS: commands, EVENTS: effects}
+
+
+async def ensure_topology(client: Client, *, replicas: int = 1) -> None:
+    """Creates what is missing and updates what differs.
+
+    Raises:
+        LogUnavailable: the server does not answer, or has no JetStream.
+        EventError: the server refuses a declaration.
+    """
+    for name, config in streams(replicas).items():
+        await _ensure(client, f"$JS.API.STREAM.%s.{name}", {"name": name, **config})
+    for stream, declared in consumers().items():
+        for config in declared:
+            request = {"stream_name": stream, "config": config, "action": ""}
+            subject = f"$JS.API.CONSUMER.CREATE.{stream}.{config['durable_name']}"
+            single = config.get("filter_subject")
+            answer = await _ask(client, f"{subject}.{single}" if single else subject, request)
+            _check(answer, str(config["durable_name"]))
+
+
+async def _ensure(client: Client, subject: str, config: dict[str, Any]) -> None:
+    answer = await _ask(client, subject % "CREATE", config)
+    if answer.get("error", {}).get("err_code") == _STREAM_NAME_IN_USE:
+        answer = await _ask(client, subject % "UPDATE", config)
+    _check(answer, str(config["name"]))
+
+
+_STREAM_NAME_IN_USE = 10058
+
+
+async def _ask(client: Client, subject: str, body: dict[str, Any]) -> dict[str, Any]:
+    try:
+        message = await client.request(subject, json.dumps(body).encode(), timeout=10)
+    except (NatsError, TimeoutError) as error:
+        raise LogUnavailable(f"JetStream does not answer: {error}") from error
+    return json.loads(message.data)
+
+
+def _check(answer: dict[str, Any], name: str) -> None:
+    if "error" in answer:
+        raise EventError(f"cannot declare {name}: {answer['error'].get('description')}")
