@@ -23,7 +23,6 @@ def permissions_for(service: str) -> dict[str, Any]:
     return {
         "publish": {"allow": publish},
         "subscribe": {"allow": [f"{inbox_prefix(service)}.>"]},
-        "allow_responses": {"max": 1000, "expires": "10m"},
     }
 
 
@@ -42,6 +41,11 @@ def _work(stream: str, durable: str) -> list[str]:
         f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}",
         f"$JS.ACK.{stream}.{durable}.>",
     ]
+
+
+def _answer(*services: str) -> list[str]:
+    """The inboxes that the replies to commands go to."""
+    return [f"{inbox_prefix(service)}.>" for service in services]
 
 
 _ANY_RUN = "ev.*.session.*.run.*"
@@ -101,6 +105,7 @@ _PUBLISH: dict[str, list[str]] = {
         *_work(EVENTS, "orchestrator-process"),
         f"$JS.API.STREAM.INFO.{COMMANDS}",
         *_READ_LEASES,
+        *_answer("gateway", "runner-codex", "runner-claude"),
     ],
     "workspace": [
         "ev.*.workspace.*.lifecycle",
@@ -112,6 +117,7 @@ _PUBLISH: dict[str, list[str]] = {
         *_work(COMMANDS, "workspace"),
         *_work(EVENTS, "workspace-effects"),
         f"$JS.API.STREAM.INFO.{COMMANDS}",
+        *_answer("gateway", "orchestrator"),
     ],
     "runner-codex": _runner("codex"),
     "runner-claude": _runner("claude"),
