@@ -7,7 +7,8 @@ declared anew before it), a database of its own, and a tenant of its own.
 import shutil
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import pytest_asyncio
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
+from runyard_stack.credentials import Credentials
 from runyard_stack.embedded.databases import clone_database, drop_database, ensure_database
 from runyard_stack.embedded.nats import NatsServer
 from runyard_stack.embedded.ports import free_port
@@ -26,6 +28,14 @@ if TYPE_CHECKING:
 
 ROLE = "runyard"
 TEMPLATE = "runyard_template"
+
+
+@dataclass(frozen=True)
+class SecuredNats:
+    """Address of a NATS server and the passwords of its users, by service."""
+
+    url: str
+    passwords: Mapping[str, str]
 
 
 @pytest.fixture(scope="session")
@@ -53,14 +63,33 @@ async def nats_url(nats_server: NatsServer) -> str:
 
     connection = await connect(nats_server.url, service="tests")
     try:
-        js = connection.jetstream()
+        js = JetStreamContext(connection)
         for stream in await js.streams_info():
             if stream.config.name:
                 await js.delete_stream(stream.config.name)
-        await ensure_topology(js)
+        await ensure_topology(connection)
     finally:
         await connection.close()
     return nats_server.url
+
+
+@pytest_asyncio.fixture
+async def secured_nats(tmp_path: Path) -> AsyncIterator[SecuredNats]:
+    """A NATS server with a user for each service, as `runyard up` starts it, and its streams declared."""
+    from runyard_events.connection import connect  # noqa: PLC0415
+    from runyard_events.topology import ensure_topology  # noqa: PLC0415
+
+    from runyard_stack.accounts import NATS_USERS, STACK, nats_users  # noqa: PLC0415
+
+    passwords = {user: uuid.uuid4().hex for user in NATS_USERS}
+    users = nats_users(Credentials(nats_passwords=passwords))
+    server = NatsServer(tmp_path / "nats", free_port(), users=users, durable=False)
+    await server.start_async()
+    connection = await connect(server.url, service=STACK, user=STACK, password=passwords[STACK])
+    await ensure_topology(connection)
+    await connection.close()
+    yield SecuredNats(server.url, passwords)
+    server.stop()
 
 
 @pytest_asyncio.fixture
@@ -76,7 +105,7 @@ async def nats_client(nats_url: str) -> AsyncIterator[Client]:
 @pytest.fixture
 def jetstream(nats_client: Client) -> JetStreamContext:
     """JetStream on the test's connection."""
-    return nats_client.jetstream()
+    return JetStreamContext(nats_client)
 
 
 @pytest.fixture

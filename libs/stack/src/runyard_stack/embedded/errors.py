@@ -1,18 +1,10 @@
 """What can go wrong with an embedded server, each with what to do about it."""
 
+from runyard_stack.errors import StackError
 
-class EmbeddedError(Exception):
-    """A server could not be started or did not stay up.
 
-    Args:
-        message: what happened, in one sentence.
-        remedy: what a person can do about it, in one sentence.
-    """
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(f"{message}\n  {remedy}")
-        self.message = message
-        self.remedy = remedy
+class EmbeddedError(StackError):
+    """A server could not be started or did not stay up."""
 
 
 class PortTaken(EmbeddedError):  # noqa: N818 - reads as the fact it is

@@ -6,7 +6,7 @@ import shutil
 import socket
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,24 +24,16 @@ MEMORY_STORE = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class NatsUser:
-    """A user and the subjects that it may publish to and subscribe to; None means all."""
+    """A user; `permissions` in the form of the server's configuration, None for all."""
 
     user: str
     password: str
-    publish: Sequence[str] | None = None
-    subscribe: Sequence[str] | None = None
+    permissions: Mapping[str, Any] | None = None
 
     def entry(self) -> dict[str, Any]:
         """The user's entry in the server's configuration."""
         entry: dict[str, Any] = {"user": self.user, "password": self.password}
-        permissions = {
-            verb: {"allow": list(subjects)}
-            for verb, subjects in (("publish", self.publish), ("subscribe", self.subscribe))
-            if subjects is not None
-        }
-        if permissions:
-            entry["permissions"] = permissions
-        return entry
+        return entry | ({"permissions": self.permissions} if self.permissions is not None else {})
 
 
 def nats_binary() -> Path:
