@@ -12,7 +12,7 @@ Role = Literal["system", "user", "assistant", "call", "result"]
 _MACHINERY = re.compile(
     r"^\s*(?:<(environment_context|user_instructions|permissions instructions|skills_instructions"
     r"|subagent_notification|task-notification|turn_aborted|user_shell_command|collaboration_mode)\b"
-    r"|# AGENTS\.md instructions)"
+    r"|# AGENTS\.md instructions|Tool loaded\.)"
 )
 _REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
 _INTERRUPTED = re.compile(r"^\s*(?:<turn_aborted>|\[Request interrupted by user)")

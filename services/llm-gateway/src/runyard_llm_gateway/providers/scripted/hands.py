@@ -65,6 +65,10 @@ class Hands:
         """Waits on for a command that Codex has put in the background."""
         return self._first({"write_stdin": {"session_id": session, "chars": "", "yield_time_ms": _POLL_MS}})
 
+    def wait_for(self, agent: str) -> Act | None:
+        """Waits for a sub-agent of Codex."""
+        return self._first({"wait_agent": {"targets": [agent], "timeout_ms": _LONG_MS}})
+
     def load(self, step: steps.Step) -> Act | None:
         """Asks Claude's ToolSearch for a tool whose schema is not in the request yet."""
         wanted = {"plan": "TodoWrite", "ask": "AskUserQuestion"}.get(type(step).__name__.lower())
@@ -170,7 +174,9 @@ class Hands:
         )
 
     def _spawn(self, prompt: str) -> Act | None:
-        claude = {"description": "Scripted sub-agent", "prompt": prompt, "subagent_type": "general-purpose"}
+        claude: dict[str, Any] = {"description": "Scripted sub-agent", "prompt": prompt, "subagent_type": "general-purpose"}
+        if "run_in_background" in self._properties("Agent"):
+            claude["run_in_background"] = False
         return self._first({"spawn_agent": {"message": prompt}, "Agent": claude, "Task": claude})
 
     def _patch(self, patch: str) -> Act | None:

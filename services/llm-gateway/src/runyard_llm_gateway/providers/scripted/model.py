@@ -11,7 +11,8 @@ from runyard_llm_gateway.providers.scripted.scenarios import named
 
 _RUNNING = re.compile(r"Process running with session ID (\d+)")
 _NOT_STEPS = frozenset({"write_stdin", "ToolSearch", "wait_agent"})
-_CONTINUES = re.compile(r"\s*continue\b", re.IGNORECASE)
+_SPAWNED = re.compile(r'"agent_id" ?: ?"([\w-]+)"')
+_CONTINUES = re.compile(r"\s*(?:continue\b|your response above was cut off)", re.IGNORECASE)
 _WORD = re.compile(r"\S+\s*|\s+")
 _BULK = 8192
 
@@ -129,8 +130,10 @@ class _Telling:
             return [self._call(poll)]
         script = self._script(start, results)
         answer, last = steps.answer_after(script, len(results))
+        told = self._loads()
         for step in answer:
-            self._tell(step)
+            if not told or steps.calls_of(step):
+                self._tell(step)
         if last and steering:
             self._beats.append(self._text(f" Meanwhile you said: {steering}"))
         if not self._beats:
@@ -169,10 +172,20 @@ class _Telling:
         return result.name or self._conversation.call_named(result.call_id)
 
     def _poll(self) -> Act | None:
+        """What Codex has left running is waited for: a command in the background, a sub-agent."""
         last = self._conversation.said[-1] if self._conversation.said else None
-        if last is None or last.role != "result" or not (found := _RUNNING.search(last.text)):
+        if last is None or last.role != "result":
             return None
-        return self._hands.poll(int(found[1]))
+        if found := _RUNNING.search(last.text):
+            return self._hands.poll(int(found[1]))
+        if self._tool_of(last) == "spawn_agent" and (found := _SPAWNED.search(last.text)):
+            return self._hands.wait_for(found[1])
+        return None
+
+    def _loads(self) -> bool:
+        """Whether the last answer only loaded a tool: what it said before its call is not said again."""
+        calls = [entry for entry in self._conversation.said if entry.role == "call"]
+        return bool(calls) and calls[-1].name == "ToolSearch" and self._conversation.said[-1].role != "assistant"
 
     def _script(self, start: Said | None, results: list[Said]) -> steps.Script:
         text = start.words if start else ""

@@ -6,8 +6,8 @@ from typing import Any
 from runyard_llm_gateway.providers.scripted.conversation import Conversation, Said
 
 WHO = (
-    "I am Runyard's scripted offline model: no provider key is configured, so no language model is behind "
-    "this answer. I follow a fixed script and cannot reason."
+    "I am Runyard's scripted offline model: no provider key is configured for this API, so no language model "
+    "is behind this answer. I follow a fixed script and cannot reason."
 )
 HOW = (
     "Set OPENAI_API_KEY, CODEX_API_KEY or ANTHROPIC_API_KEY (or a compatible base URL) for llm-gateway to use "
