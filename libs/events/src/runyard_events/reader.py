@@ -105,8 +105,10 @@ class Reader:
                 return
 
     async def batches(self) -> AsyncGenerator[list[StoredEvent], None]:
-        """Yields what has arrived, in order, for ever; an empty list says that nothing came for a heartbeat."""
+        """Yields what has arrived, in order, for ever; an empty list says that there is nothing now."""
         await self._open_again_until_it_works()
+        if not self.pending:
+            yield []
         while True:
             if not self._buffer:
                 self._arrived.clear()

@@ -57,7 +57,9 @@ def streams(replicas: int = 1) -> dict[str, dict[str, Any]]:
             **shared,
             "subjects": ["cmd.>"],
             "retention": "workqueue",
-            "allow_msg_schedules": True,
+            # Bounded: a queue that nobody works off refuses further commands instead of filling the disk.
+            "max_msgs": 100_000,
+            "max_msg_size": 4 * 1024 * 1024,
             "duplicate_window": 120 * _S,
         },
         DLQ: {**shared, "subjects": ["dlq.>"], "retention": "limits", "max_age": 30 * DAY},
