@@ -1,0 +1,211 @@
+"""Running services: one uvicorn server each, several in one loop, one graceful stop for all."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import uvicorn
+from fastapi import FastAPI
+
+from runyard_chassis import tracing
+from runyard_chassis.logs import configure_logging, get_logger, log_context
+from runyard_chassis.settings import ServiceSettings, load_settings
+
+S = TypeVar("S", bound=ServiceSettings)
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service ready to be served: what each `app.build(settings)` returns."""
+
+    name: str
+    app: FastAPI
+    host: str
+    port: int
+    shutdown_grace_seconds: int = 10
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://{self.host}:{self.port}"
+
+
+class PortTakenError(Exception):
+    """A service's address is in use. The text names it and the way out."""
+
+    def __init__(self, service: Service, reason: str) -> None:
+        super().__init__(
+            f"{service.name} cannot listen on {service.host}:{service.port} ({reason}). Stop what uses that port "
+            f"(`ss -ltnp 'sport = :{service.port}'` shows it), or choose other ports: RUNYARD_PORT_BASE moves the "
+            "whole stack, PORT a single service."
+        )
+        self.service = service
+
+
+class StartFailedError(Exception):
+    """A service's start-up code failed; the log says why."""
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        # Several servers share a loop: signals are handled once, by whoever runs it.
+        yield
+
+
+async def serve(
+    services: Service | Sequence[Service],
+    stop: asyncio.Event | None = None,
+    *,
+    on_ready: Callable[[], None] | None = None,
+) -> None:
+    """Serves until `stop` is set or a service ends; then stops all: streams end, requests finish, lifespans close.
+
+    `on_ready` is called once every service has started and listens.
+
+    Raises:
+        PortTakenError: before anything has started.
+        StartFailedError: a service's lifespan failed; the others have been stopped.
+    """
+    everyone = [services] if isinstance(services, Service) else list(services)
+    stop = stop or asyncio.Event()
+    with _bound(everyone) as sockets:
+        running = [(service, _server(service)) for service in everyone]
+        tasks = [
+            asyncio.create_task(_run(service, server, sock), name=f"serve-{service.name}")
+            for (service, server), sock in zip(running, sockets, strict=True)
+        ]
+        watcher = asyncio.create_task(_announce([server for _, server in running], on_ready))
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            watcher.cancel()
+            stopped.cancel()
+            _ask_to_stop(running)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+    _raise_first(results)
+
+
+async def _run(service: Service, server: _Server, sock: socket.socket) -> None:
+    tracing.use(getattr(service.app.state, "tracer_provider", None))
+    with log_context(service=service.name):
+        try:
+            await server.serve(sockets=[sock])
+        except SystemExit:
+            raise StartFailedError(f"{service.name} did not start: see its log lines above.") from None
+
+
+def _ask_to_stop(running: Sequence[tuple[Service, _Server]]) -> None:
+    for service, server in running:
+        stopping = getattr(service.app.state, "stopping", None)
+        if isinstance(stopping, asyncio.Event):
+            stopping.set()
+        server.should_exit = True
+
+
+async def _announce(servers: Sequence[_Server], on_ready: Callable[[], None] | None) -> None:
+    while not all(server.started for server in servers):
+        await asyncio.sleep(0.005)
+    if on_ready is not None:
+        on_ready()
+
+
+def _raise_first(results: Sequence[BaseException | None]) -> None:
+    for result in results:
+        if result is not None:
+            raise result
+
+
+def _server(service: Service) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            service.app,
+            host=service.host,
+            port=service.port,
+            http="httptools",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=service.shutdown_grace_seconds,
+            timeout_keep_alive=30,
+        )
+    )
+
+
+@contextlib.contextmanager
+def _bound(services: Sequence[Service]) -> Generator[list[socket.socket]]:
+    """Listening sockets for all, or none: a taken port is known before any service has begun."""
+    with contextlib.ExitStack() as opened:
+        yield [opened.enter_context(contextlib.closing(_bind(service))) for service in services]
+
+
+def _bind(service: Service) -> socket.socket:
+    family = socket.AF_INET6 if ":" in service.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((service.host, service.port))
+        sock.listen(2048)
+    except OSError as error:
+        sock.close()
+        raise PortTakenError(service, error.strerror or str(error)) from error
+    sock.setblocking(False)
+    return sock
+
+
+def run_service(build: Callable[[S], Service], settings_class: type[S]) -> None:
+    """`python -m runyard_x`: settings from the environment, logs, one service, until SIGTERM or SIGINT.
+
+    A second signal ends the process at once.
+    """
+    settings = load_settings(settings_class)
+    configure_logging(settings.log_level, format=settings.log_format)
+    try:
+        run_until_signal(lambda stop: serve(build(settings), stop))
+    except (PortTakenError, StartFailedError) as error:
+        sys.exit(str(error))
+
+
+def run_until_signal(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Runs `main(stop)` on uvloop; SIGTERM and SIGINT set `stop`, a second one ends the process at once."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_with_signals(main))
+
+
+async def _with_signals(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        if stop.is_set():
+            _log.warning("service.killed", signal=number.name)
+            # The default action, so that the parent sees a death by signal.
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        _log.info("service.stopping", signal=number.name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        await main(stop)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
