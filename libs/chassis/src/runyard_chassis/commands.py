@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from runyard_events.commands import Command, CommandPayload, Reply, ReplyProblem, decode_command
 from runyard_events.connection import inbox_prefix
+from runyard_events.dead_letters import bury
 from runyard_events.errors import Malformed
+from runyard_events.redact import Redactor
 from runyard_events.topology import COMMANDS
 
 from runyard_chassis import tracing
@@ -213,10 +215,21 @@ class CommandServer:
             await self._broker.connection.publish(command.reply_to, reply.model_dump_json().encode())
 
     async def _bury(self, message: "NatsMessage", reason: str) -> None:
-        """Into the dead letters, then out of the queue."""
+        """Into the dead letters with its content, then out of the queue, which forgets it."""
         from faststream.exceptions import RejectMessage  # noqa: PLC0415
 
-        _log.error("command.dead", reason=reason, subject=message.raw_message.subject)
+        raw = message.raw_message
+        _log.error("command.dead", reason=reason, subject=raw.subject)
+        if self._broker is not None:
+            await bury(
+                self._broker.connection,
+                consumer=self.service,
+                stream=COMMANDS,
+                stream_seq=raw.metadata.sequence.stream,
+                subject=raw.subject,
+                reason=reason,
+                content=Redactor().clean(raw.data.decode(errors="replace")),
+            )
         raise RejectMessage
 
     @asynccontextmanager

@@ -10,8 +10,19 @@ from runyard_events.errors import LogUnavailable
 from runyard_events.ids import derived_id
 
 
-async def bury(client: Client, *, consumer: str, stream: str, stream_seq: int, subject: str, reason: str) -> None:
+async def bury(
+    client: Client,
+    *,
+    consumer: str,
+    stream: str,
+    stream_seq: int,
+    subject: str,
+    reason: str,
+    content: str | None = None,
+) -> None:
     """Puts a reference to a message and the reason of its failure into the DLQ stream, once.
+
+    `content` is the message itself where the stream will not keep it: a work queue forgets what is terminated.
 
     Raises:
         LogUnavailable: the server did not answer.
@@ -22,6 +33,7 @@ async def bury(client: Client, *, consumer: str, stream: str, stream_seq: int, s
         "streamSeq": stream_seq,
         "subject": subject,
         "reason": reason[:2000],
+        "content": content,
         "at": datetime.now(UTC).isoformat(),
     }
     headers = {"Nats-Msg-Id": derived_id("dlq", consumer, stream, stream_seq)}
