@@ -1,0 +1,1 @@
+"""The outside of the workspace service: Git and the disk."""

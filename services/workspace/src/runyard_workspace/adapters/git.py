@@ -1,0 +1,285 @@
+"""Git as a child process that cannot ask, cannot run what a repository brings along, and cannot outlive us.
+
+A repository is somebody else's, and a worktree has been in an agent's hands: neither its hooks, filters,
+helpers nor its `.git` file may decide what this service executes or where it writes. Repositories are
+therefore always addressed explicitly (`Place`), never discovered from a folder.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
+
+TAIL = 16 * 1024
+CHUNK = 64 * 1024
+PR_SET_PDEATHSIG = 1
+
+_PASSED_ON = (
+    "PATH", "TMPDIR", "SSH_AUTH_SOCK",
+    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
+    "http_proxy", "https_proxy", "all_proxy", "no_proxy",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO",
+)  # fmt: skip
+
+_SSH = (
+    "ssh -oBatchMode=yes -oConnectTimeout=15 -oServerAliveInterval=10 -oServerAliveCountMax=3 "
+    "-oStrictHostKeyChecking=accept-new"
+)
+
+_SETTINGS = {
+    "advice.detachedHead": "false",
+    "commit.gpgSign": "false",
+    "core.attributesFile": os.devnull,
+    "core.fsmonitor": "false",
+    "core.hooksPath": os.devnull,
+    "core.quotePath": "false",
+    "credential.helper": "",
+    "diff.external": "",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "protocol.version": "2",
+    "submodule.recurse": "false",
+}
+
+
+class GitError(Exception):
+    """Git ended with an error. `stderr` holds the last of what it said."""
+
+    def __init__(self, command: str, returncode: int | None, stderr: str) -> None:
+        super().__init__(f"git {command} ended with {returncode}: {stderr.strip()[-500:]}")
+        self.command = command
+        self.returncode = returncode
+        self.stderr = stderr
+
+
+class GitTimeout(GitError):  # noqa: N818 - names what happened
+    """Git did not end in time and was killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where Git is to work: the repository's own folder, and optionally a worktree and an index of it."""
+
+    common_dir: Path
+    git_dir: Path | None = None
+    work_tree: Path | None = None
+    index: Path | None = None
+    objects: Path | None = None
+    """New objects go here instead of into the repository, whose objects stay readable."""
+
+    def with_index(self, index: Path, objects: Path | None = None) -> "Place":
+        """The same place with another index, and another folder for new objects."""
+        return replace(self, index=index, objects=objects or self.objects)
+
+    def environment(self) -> dict[str, str]:
+        """The variables that keep Git from looking for a repository itself."""
+        env = {"GIT_DIR": str(self.git_dir or self.common_dir), "GIT_COMMON_DIR": str(self.common_dir)}
+        if self.work_tree:
+            env["GIT_WORK_TREE"] = str(self.work_tree)
+        if self.index:
+            env["GIT_INDEX_FILE"] = str(self.index)
+        if self.objects:
+            env["GIT_OBJECT_DIRECTORY"] = str(self.objects)
+            env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str(self.common_dir / "objects")
+        return env
+
+
+@dataclass(frozen=True)
+class Git:
+    """Runs Git. `protocols` are the only transports that it may use: none, unless it is there to clone."""
+
+    executable: str = "git"
+    protocols: tuple[str, ...] = ()
+    low_speed_bytes: int = 1000
+    low_speed_seconds: int = 30
+    timeout: float = 60.0
+    config: Path = field(default_factory=lambda: Path(str(files("runyard_workspace.adapters") / "gitconfig")))
+
+    async def text(self, *args: str, at: Place | None = None, timeout: float | None = None) -> str:  # noqa: ASYNC109 - the process is killed at the time-out
+        """Runs a command and returns what it printed, without the line end."""
+        return (
+            (await self.output(*args, at=at, timeout=timeout)).decode(errors="surrogateescape").rstrip("\n")
+        )
+
+    async def output(
+        self,
+        *args: str,
+        at: Place | None = None,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        settings: Mapping[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+        limit: int | None = None,
+    ) -> bytes:
+        """Runs a command and returns its standard output.
+
+        With a `limit`, the output is cut there and the process killed: the caller gets `limit + 1` bytes.
+
+        Raises:
+            GitError: it ended with another status than 0.
+            GitTimeout: it did not end within `timeout` seconds.
+        """
+        environment = {**(at.environment() if at else {}), **(env or {})}
+        async with self.start(*args, env=environment, settings=settings, stdin=stdin is not None) as process:
+            try:
+                async with asyncio.timeout(timeout or self.timeout):
+                    out, err = await _communicate(process, stdin, limit)
+                    cut = limit is not None and len(out) > limit
+                    if cut:
+                        kill_group(process)
+                    status = await process.wait()
+            except TimeoutError:
+                raise GitTimeout(args[0], None, "it took too long") from None
+        if status != 0 and not cut:
+            raise GitError(args[0], status, err.decode(errors="replace"))
+        return out
+
+    @asynccontextmanager
+    async def start(
+        self,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        settings: Mapping[str, str] | None = None,
+        stdin: bool = False,
+        cwd: Path | None = None,
+    ) -> AsyncGenerator[asyncio.subprocess.Process]:
+        """A running Git in a process group of its own; on the way out, what is left of it is killed."""
+        process = await asyncio.create_subprocess_exec(
+            self.executable,
+            *args,
+            cwd=cwd or "/",
+            env=self.environment(settings) | dict(env or {}),
+            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=_die_with_parent(),
+        )
+        try:
+            yield process
+        finally:
+            kill_group(process)
+            await asyncio.shield(process.wait())
+
+    def environment(self, settings: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The whole environment of a Git process: a short list, nothing of the caller's own settings."""
+        chosen = {
+            **_SETTINGS,
+            "http.lowSpeedLimit": str(self.low_speed_bytes),
+            "http.lowSpeedTime": str(self.low_speed_seconds),
+            **(settings or {}),
+        }
+        env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        env |= {
+            "LC_ALL": "C",
+            "HOME": "/nonexistent",  # no ~/.netrc, no ~/.config/git
+            "GIT_ALLOW_PROTOCOL": ":".join(self.protocols),
+            "GIT_ASKPASS": "",
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": str(self.config),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_EDITOR": ":",
+            "GIT_LITERAL_PATHSPECS": "1",
+            "GIT_NO_LAZY_FETCH": "1",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_SSH_COMMAND": _SSH,
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_CONFIG_COUNT": str(len(chosen)),
+        }
+        for number, (key, value) in enumerate(chosen.items()):
+            env[f"GIT_CONFIG_KEY_{number}"] = key
+            env[f"GIT_CONFIG_VALUE_{number}"] = value
+        return env
+
+    async def filters_off(self, at: Place) -> dict[str, str]:
+        """Settings that switch off every content filter which the repository's configuration names.
+
+        A filter is a command line that Git would run on adding or checking out a file.
+        """
+        try:
+            listed = await self.output(
+                "config", "--includes", "-z", "--name-only", "--get-regexp", r"^filter\.", at=at
+            )
+        except GitError:
+            return {}  # status 1: none is configured
+        settings: dict[str, str] = {}
+        for name in listed.decode(errors="surrogateescape").split("\0"):
+            base, _, last = name.rpartition(".")
+            if last in ("clean", "smudge", "process"):
+                settings[name] = ""
+            if base:
+                settings[f"{base}.required"] = "false"
+        return settings
+
+
+def kill_group(process: asyncio.subprocess.Process) -> None:
+    """Kills a process and everything in its group. Helpers of Git (https, index-pack) live there too."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+async def _communicate(
+    process: asyncio.subprocess.Process, stdin: bytes | None, limit: int | None
+) -> tuple[bytes, bytes]:
+    assert process.stdout is not None and process.stderr is not None  # noqa: S101, PT018 - both are always piped
+    feeding = asyncio.ensure_future(_feed(process, stdin))
+    errors = asyncio.ensure_future(read_tail(process.stderr))
+    try:
+        out = await _read_up_to(process.stdout, limit)
+        if limit is not None and len(out) > limit:
+            return out, b""
+        await feeding
+        return out, await errors
+    finally:
+        feeding.cancel()
+        errors.cancel()
+        await asyncio.gather(feeding, errors, return_exceptions=True)
+
+
+async def _feed(process: asyncio.subprocess.Process, data: bytes | None) -> None:
+    if process.stdin is None or data is None:
+        return
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        process.stdin.write(data)
+        await process.stdin.drain()
+    process.stdin.close()
+
+
+async def _read_up_to(stream: asyncio.StreamReader, limit: int | None) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while chunk := await stream.read(CHUNK):
+        parts.append(chunk)
+        size += len(chunk)
+        if limit is not None and size > limit:
+            return b"".join(parts)[: limit + 1]
+    return b"".join(parts)
+
+
+async def read_tail(stream: asyncio.StreamReader, keep: int = TAIL) -> bytes:
+    """Reads a stream to its end and returns the last `keep` bytes: the reader must never stall the writer."""
+    tail = b""
+    while chunk := await stream.read(CHUNK):
+        tail = (tail + chunk)[-keep:]
+    return tail
+
+
+def literal(paths: Sequence[bytes]) -> bytes:
+    """Paths as Git reads them from standard input with `-z`."""
+    return b"".join(path + b"\0" for path in paths)
+
+
+def _die_with_parent() -> Callable[[], object] | None:
+    """A clone must not go on after the service was killed: nobody would look after its size or its end."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl  # before the fork: the child imports nothing
+    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,1 @@
+"""Pure decisions of the workspace service: no input or output in here."""

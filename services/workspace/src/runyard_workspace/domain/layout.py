@@ -1,0 +1,51 @@
+"""Where things lie below the workspaces root."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SHORT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Paths of managed copies and worktrees.
+
+    <root>/<workspace>/repo                   the managed copy
+    <root>/<workspace>/worktrees/<session>    one worktree per session
+    <root>/.staging/                          clones that are not finished
+    <root>/.scratch/                          indexes and objects that live for one request
+    """
+
+    root: Path
+
+    @property
+    def staging(self) -> Path:
+        """The parent of unfinished clones; on the same file system as the copies."""
+        return self.root / ".staging"
+
+    @property
+    def scratch(self) -> Path:
+        """The parent of short-lived files."""
+        return self.root / ".scratch"
+
+    def workspace(self, workspace_id: str) -> Path:
+        """The folder of everything that belongs to a workspace."""
+        return self.root / workspace_id
+
+    def repository(self, workspace_id: str) -> Path:
+        """The managed copy of a workspace."""
+        return self.workspace(workspace_id) / "repo"
+
+    def worktree(self, workspace_id: str, session_id: str) -> Path:
+        """The worktree of a session."""
+        return self.workspace(workspace_id) / "worktrees" / session_id
+
+
+def branch_names(session_id: str) -> tuple[str, str]:
+    """The branch of a session: a short name, and a long one for when another session has the short one."""
+    return f"runyard/{session_id.replace('-', '')[:SHORT]}", f"runyard/{session_id}"
+
+
+def checkpoint_ref(session_id: str, run_id: str) -> str:
+    """The hidden ref that keeps the files as a run left them."""
+    return f"refs/runyard/sessions/{session_id}/runs/{run_id}"
