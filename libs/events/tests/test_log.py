@@ -72,7 +72,10 @@ async def test_a_batch_is_written_whole_or_not_at_all(event_log: EventLog, scope
     with pytest.raises(Conflict):
         await one.append_all([UiRunStarted(session_id="s"), STARTED], expect={"lifecycle": 0})
 
-    assert [stored.event.type for stored in await everything(event_log, scope)] == ["ui.run.started", "run.started"]
+    assert [stored.event.type for stored in await everything(event_log, scope)] == [
+        "ui.run.started",
+        "run.started",
+    ]
     assert one.next_seq == 3
 
 
@@ -102,7 +105,9 @@ async def test_many_unguarded_events_repeated_stand_once(event_log: EventLog, sc
 async def test_of_many_rivals_exactly_one_wins(event_log: EventLog, scope: Scope) -> None:
     async def attempt(name: str) -> bool:
         try:
-            await writer(event_log, scope, name).append_all([UiRunStarted(session_id=name), STARTED], expect={"lifecycle": 0})
+            await writer(event_log, scope, name).append_all(
+                [UiRunStarted(session_id=name), STARTED], expect={"lifecycle": 0}
+            )
         except Conflict:
             return False
         return True

@@ -1,7 +1,15 @@
 """The event contract: envelope, catalogue, subjects, topology, append, replay, projection."""
 
 from runyard_events.codec import decode, encode
-from runyard_events.commands import Command, CommandBus, CommandPayload, Reply, ReplyProblem, command, decode_command
+from runyard_events.commands import (
+    Command,
+    CommandBus,
+    CommandPayload,
+    Reply,
+    ReplyProblem,
+    command,
+    decode_command,
+)
 from runyard_events.connection import connect
 from runyard_events.dead_letters import bury
 from runyard_events.envelope import Envelope, stamp

@@ -31,7 +31,6 @@ _DUPLICATE_IN_BATCH = 10201
 _BATCH_LIMIT = 500
 _BATCH_PAYS_FROM = 8
 """Below this many events single publishes are faster than one atomic batch (2.7 ms), above slower."""
-_ATTEMPT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +52,10 @@ class Append:
 class EventLog:
     """The EVENTS stream, seen through one connection."""
 
-    def __init__(self, client: Client, *, patience_seconds: float = 15.0) -> None:
+    def __init__(self, client: Client, *, patience_seconds: float = 15.0, attempt_seconds: float = 5.0) -> None:
         self._client = client
         self._patience = patience_seconds
+        self._attempt = attempt_seconds
 
     async def append(self, append: Append) -> int:
         """Writes one event and returns its stream sequence.
@@ -67,7 +67,7 @@ class EventLog:
         payload, headers = encode(append.event), append.headers()
 
         async def attempt() -> dict[str, Any]:
-            message = await self._client.request(append.subject, payload, timeout=_ATTEMPT_SECONDS, headers=headers)
+            message = await self._client.request(append.subject, payload, timeout=self._attempt, headers=headers)
             return json.loads(message.data)
 
         answer = await self._patiently(attempt)
@@ -119,9 +119,7 @@ class EventLog:
         """
 
         async def attempt() -> Msg:
-            return await self._client.request(
-                f"$JS.API.DIRECT.GET.{STREAM}.{subject}", b"", timeout=_ATTEMPT_SECONDS
-            )
+            return await self._client.request(f"$JS.API.DIRECT.GET.{STREAM}.{subject}", b"", timeout=self._attempt)
 
         message = await self._patiently(attempt)
         headers = message.headers or {}
@@ -170,7 +168,7 @@ class EventLog:
             "Nats-Batch-Sequence": str(len(encoded)),
             "Nats-Batch-Commit": "1",
         }
-        message = await self._client.request(subject, payload, timeout=_ATTEMPT_SECONDS, headers=final)
+        message = await self._client.request(subject, payload, timeout=self._attempt, headers=final)
         return json.loads(message.data)
 
     async def _patiently(self, attempt: Callable[[], Awaitable[Answer]]) -> Answer:

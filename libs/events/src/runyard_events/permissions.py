@@ -8,7 +8,7 @@ from typing import Any
 
 from runyard_events.connection import inbox_prefix
 from runyard_events.leases import BUCKET as LEASES
-from runyard_events.topology import COMMANDS, DLQ, EVENTS, OUTPUTS
+from runyard_events.topology import COMMANDS, EVENTS, OUTPUTS
 
 SERVICES = ("gateway", "orchestrator", "workspace", "runner-codex", "runner-claude", "llm-gateway")
 

@@ -82,7 +82,9 @@ class Reader:
                 inbox, cb=deliver, pending_msgs_limit=-1, pending_bytes_limit=-1
             )
             answer = await self._client.request(
-                self._create_subject(), json.dumps(self._request(inbox)).encode(), timeout=self._create_timeout
+                self._create_subject(),
+                json.dumps(self._request(inbox)).encode(),
+                timeout=self._create_timeout,
             )
         except (NatsError, TimeoutError, OSError) as error:
             raise LogUnavailable(f"stream {self._stream} does not answer: {error or 'time-out'}") from error

@@ -34,7 +34,7 @@ _SHAPES = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _HINT = re.compile(r"sk-|gh[pousr]_|github_pat_|glpat-|xox|AKIA|ASIA|AIza|lsv2_|eyJ|-----BEGIN")
-_WORD = re.compile(r"[A-Za-z0-9_\-.~+/]{%d,}" % _SHORTEST)
+_WORD = re.compile(rf"[A-Za-z0-9_\-.~+/]{{{_SHORTEST},}}")
 _WORD_CHARACTER = re.compile(r"[A-Za-z0-9_\-.~+/]")
 
 Model = TypeVar("Model")

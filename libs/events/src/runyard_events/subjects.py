@@ -1,8 +1,8 @@
 """Where events live: subjects are tenant, aggregate and family, never the type and never the version.
 
-    ev.<tenant>.workspace.<workspace>.<family>
-    ev.<tenant>.session.<session>.<family>
-    ev.<tenant>.session.<session>.run.<run>.<family>
+ev.<tenant>.workspace.<workspace>.<family>
+ev.<tenant>.session.<session>.<family>
+ev.<tenant>.session.<session>.run.<run>.<family>
 """
 
 from dataclasses import dataclass

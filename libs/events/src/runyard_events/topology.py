@@ -100,7 +100,13 @@ def consumers() -> dict[str, list[dict[str, Any]]]:
         for name, subject in _COMMAND_CONSUMERS.items()
     ]
     effects = [
-        {**common, "durable_name": name, "filter_subjects": subjects, "ack_wait": 30 * _S, "max_deliver": MAX_DELIVER}
+        {
+            **common,
+            "durable_name": name,
+            "filter_subjects": subjects,
+            "ack_wait": 30 * _S,
+            "max_deliver": MAX_DELIVER,
+        }
         for name, subjects in _EFFECT_CONSUMERS.items()
     ]
     return {COMMANDS: commands, EVENTS: effects}

@@ -38,9 +38,7 @@ class Writer:
         self._traceparent = traceparent
         self._redactor = redactor
 
-    def stamp(
-        self, payload: AnyPayload, *, at: datetime | None = None, causation_id: str | None = None
-    ) -> Envelope:
+    def stamp(self, payload: AnyPayload, *, at: datetime | None = None, causation_id: str | None = None) -> Envelope:
         """The next event of this source; secrets in it are replaced."""
         if self._redactor is not None:
             payload = self._redactor.clean_payload(payload)
@@ -70,9 +68,7 @@ class Writer:
         """Stamps and appends one event; returns its stream sequence. Errors as `EventLog.append`."""
         return await self.append_all([payload], expect={payload.FAMILY: expect} if expect is not None else {})
 
-    async def append_all(
-        self, payloads: Sequence[AnyPayload], *, expect: Mapping[str, int] | None = None
-    ) -> int:
+    async def append_all(self, payloads: Sequence[AnyPayload], *, expect: Mapping[str, int] | None = None) -> int:
         """Stamps and appends all or none.
 
         `expect` maps a family to the sequence that must stand last on its subject; it guards the first
