@@ -16,6 +16,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
+
 from runyard_stack.embedded import EmbeddedError, NatsServer, NatsUser, PortTaken
 from runyard_stack.embedded.ports import free_port
 

@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runyard_stack.embedded import BrokenData, EmbeddedError, PortTaken, PostgresServer
-from runyard_stack.embedded.account import let_pass
-from runyard_stack.embedded.databases import ensure_database, plain, superuser
-from runyard_stack.embedded.ports import free_port, require_free
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
+
+from runyard_stack.embedded import BrokenData, EmbeddedError, PortTaken, PostgresServer
+from runyard_stack.embedded.account import let_pass
+from runyard_stack.embedded.databases import ensure_database, plain, superuser
+from runyard_stack.embedded.ports import free_port, require_free
 
 
 @pytest.fixture

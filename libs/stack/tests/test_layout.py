@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from runyard_stack.credentials import load_credentials, read_credentials
 from runyard_stack.errors import StackError
 from runyard_stack.layout import OFFSETS, Layout, layout_from_environment

@@ -1,7 +1,6 @@
 """The users of the embedded NATS server: one for each service, and one that declares the streams."""
 
 from runyard_events.permissions import SERVICES, permissions_for
-
 from runyard_stack.credentials import Credentials
 from runyard_stack.embedded.nats import NatsUser
 

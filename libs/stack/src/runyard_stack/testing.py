@@ -78,7 +78,6 @@ async def secured_nats(tmp_path: Path) -> AsyncIterator[SecuredNats]:
     """A NATS server with a user for each service, as `runyard up` starts it, and its streams declared."""
     from runyard_events.connection import connect  # noqa: PLC0415
     from runyard_events.topology import ensure_topology  # noqa: PLC0415
-
     from runyard_stack.accounts import NATS_USERS, STACK, nats_users  # noqa: PLC0415
 
     passwords = {user: uuid.uuid4().hex for user in NATS_USERS}

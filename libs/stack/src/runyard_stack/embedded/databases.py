@@ -44,9 +44,7 @@ async def ensure_database(server: PostgresServer, database: str, role: str, pass
     The role owns its database and is no superuser: a service that is taken over cannot leave it.
     """
     async with superuser(server) as connection:
-        roles = await connection.scalar(
-            text("SELECT count(*) FROM pg_roles WHERE rolname = :role"), {"role": role}
-        )
+        roles = await connection.scalar(text("SELECT count(*) FROM pg_roles WHERE rolname = :role"), {"role": role})
         if not roles:
             quoted = password.replace("'", "''")
             await connection.exec_driver_sql(f"CREATE ROLE {plain(role)} LOGIN PASSWORD '{quoted}'")

@@ -7,9 +7,9 @@ class EmbeddedError(StackError):
     """A server could not be started or did not stay up."""
 
 
-class PortTaken(EmbeddedError):  # noqa: N818 - reads as the fact it is
+class PortTaken(EmbeddedError):
     """Another process listens on the wanted port."""
 
 
-class BrokenData(EmbeddedError):  # noqa: N818 - reads as the fact it is
+class BrokenData(EmbeddedError):
     """The data folder is not one that this server can open."""

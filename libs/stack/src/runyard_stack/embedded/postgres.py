@@ -139,8 +139,7 @@ class PostgresServer(EmbeddedServer):
             if any(self.data.iterdir()):
                 raise BrokenData(
                     f"{self.data} is not a PostgreSQL data folder: PG_VERSION is missing.",
-                    "Restore it from a backup, or move it away to start empty: "
-                    f"mv {self.data} {self.data}.broken",
+                    f"Restore it from a backup, or move it away to start empty: mv {self.data} {self.data}.broken",
                 )
             return
         found = (self.data / "PG_VERSION").read_text().strip()

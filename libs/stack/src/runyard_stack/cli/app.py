@@ -1,0 +1,21 @@
+"""All commands of `runyard`, and nothing imported that the typed one does not need."""
+
+import typer
+
+from runyard_stack.cli import lifecycle
+
+app = typer.Typer(
+    name="runyard",
+    help="Runs coding agents on your repositories and keeps everything they do as a replayable event log.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+app.command()(lifecycle.up)
+app.command()(lifecycle.status)
+app.command()(lifecycle.down)
+
+
+def main() -> None:
+    """Entry point."""
+    app()

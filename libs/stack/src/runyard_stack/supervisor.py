@@ -1,0 +1,138 @@
+"""`runyard up`: servers, services and their end, in order."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from runyard_stack.accounts import NATS_USERS
+from runyard_stack.credentials import Credentials, load_credentials
+from runyard_stack.embedded.ports import require_free
+from runyard_stack.errors import StackError
+from runyard_stack.hosts import Host, ManyProcesses, OneProcess
+from runyard_stack.layout import Layout
+from runyard_stack.models import model_source
+from runyard_stack.probe import ask_ready
+from runyard_stack.progress import Progress
+from runyard_stack.servers import Existing, Servers
+from runyard_stack.services import PARTS, Wiring, load_build
+from runyard_stack.state import State, only_stack_on, write_state
+
+READY_SECONDS = 90.0
+ASK_SECONDS = 0.05
+
+
+class Stack:
+    """One running stack on one data folder."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        progress: Progress,
+        *,
+        processes: bool = False,
+        environment: Mapping[str, str] = os.environ,
+        on_ready: Callable[[State, Credentials, float], None] | None = None,
+    ) -> None:
+        self._layout = layout
+        self._progress = progress
+        self._processes = processes
+        self._environment = environment
+        self._on_ready = on_ready
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Start everything, say when it is ready, and stop it all once `stop` is set.
+
+        Raises:
+            StackError: something could not be started; whatever was is stopped again.
+        """
+        began = time.monotonic()
+        self._layout.create()
+        with only_stack_on(self._layout):
+            credentials = load_credentials(self._layout.credentials, NATS_USERS)
+            state = self._state()
+            write_state(self._layout, state)
+            servers = Servers(self._layout, credentials, Existing.of(self._environment), self._progress)
+            try:
+                await unless(stop, self._serve(servers, credentials, state, stop, began))
+            finally:
+                write_state(self._layout, state.model_copy(update={"phase": "stopping"}))
+                await servers.stop()
+
+    async def _serve(
+        self, servers: Servers, credentials: Credentials, state: State, stop: asyncio.Event, began: float
+    ) -> None:
+        if not self._processes:
+            for part in PARTS:
+                require_free(self._layout.port(part.name), part.name)
+        await asyncio.gather(servers.start(), asyncio.to_thread(self._import_services))
+        wiring = Wiring(
+            layout=self._layout,
+            credentials=credentials,
+            nats_url=servers.nats_url,
+            database_url=servers.database_url,
+            nats_users=servers.users,
+            jwt_secret_key=self._environment.get("JWT_SECRET_KEY") or credentials.jwt_secret_key,
+        )
+        host: Host = ManyProcesses(self._progress, self._environment) if self._processes else OneProcess()
+        stop_services = asyncio.Event()
+        running = asyncio.create_task(host.run(wiring, stop_services))
+        try:
+            with self._progress.step("Services"):
+                await self._wait_ready(running)
+            ready = state.model_copy(update={"phase": "ready"})
+            write_state(self._layout, ready)
+            if self._on_ready:
+                self._on_ready(ready, credentials, time.monotonic() - began)
+            await asyncio.shield(running)
+            raise StackError("The services have ended by themselves.", f"Log: {self._layout.logs}")
+        finally:
+            stop_services.set()
+            await asyncio.gather(running, return_exceptions=True)
+
+    def _import_services(self) -> None:
+        if not self._processes:
+            for part in PARTS:
+                load_build(part)
+
+    async def _wait_ready(self, running: "asyncio.Task[None]") -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        missing: dict[str, str] = {part.name: "not asked" for part in PARTS}
+        while missing and time.monotonic() < deadline:
+            if running.done():
+                await running
+                raise StackError("The services ended before they were ready.", f"Log: {self._layout.logs}")
+            answers = await asyncio.gather(*(ask_ready(self._layout.port(name)) for name in missing))
+            missing = {name: words for name, (ready, words) in zip(missing, answers, strict=True) if not ready}
+            if missing:
+                await asyncio.sleep(ASK_SECONDS)
+        if missing:
+            details = "; ".join(f"{name}: {words}" for name, words in missing.items())
+            raise StackError(f"Not ready after {READY_SECONDS:.0f} s: {details}.", f"Log: {self._layout.logs}")
+
+    def _state(self) -> State:
+        return State(
+            pid=os.getpid(),
+            phase="starting",
+            started_at=datetime.now(UTC),
+            port_base=self._layout.port_base,
+            processes=self._processes,
+            addresses={part.name: self._layout.address(part.name) for part in PARTS},
+            model_source=model_source(self._environment),
+        )
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Await `work`; it is cancelled, and its clean-up awaited, once `stop` is set."""
+    task = asyncio.create_task(work)
+    waiting = asyncio.create_task(stop.wait())
+    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    task.cancel()
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
