@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import jwt
 from fastapi import Depends
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
+from fastapi.security.http import HTTPBase
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from starlette.requests import HTTPConnection
 
@@ -169,14 +171,28 @@ def authenticate(tokens: Tokens, token: str | None) -> Caller:
     )
 
 
-async def caller(connection: HTTPConnection) -> Caller:
+class _BearerToken(HTTPBase):
+    """Reads the header on HTTP and WebSocket routes alike, and puts the scheme into the OpenAPI document."""
+
+    def __init__(self) -> None:
+        super().__init__(scheme="bearer", scheme_name="bearer", auto_error=False)
+        self.model = HTTPBearerModel(bearerFormat="JWT")
+
+    async def __call__(self, connection: HTTPConnection) -> str | None:  # type: ignore[override]
+        return bearer(connection)
+
+
+BearerToken = Annotated[str | None, Depends(_BearerToken())]
+
+
+async def caller(connection: HTTPConnection, token: BearerToken) -> Caller:
     """FastAPI dependency: the user in `Authorization: Bearer`."""
-    return authenticate(tokens_of(connection), bearer(connection))
+    return authenticate(tokens_of(connection), token)
 
 
-async def stream_caller(connection: HTTPConnection) -> Caller:
-    """The same for SSE and WebSocket routes, which also take `?token=`: browsers cannot set headers on those."""
-    return authenticate(tokens_of(connection), bearer(connection) or connection.query_params.get("token"))
+async def stream_caller(connection: HTTPConnection, token: BearerToken) -> Caller:
+    """The same for SSE and WebSocket routes; they also take `?token=`, as browsers set no headers there."""
+    return authenticate(tokens_of(connection), token or connection.query_params.get("token"))
 
 
 CallerDep = Annotated[Caller, Depends(caller)]
