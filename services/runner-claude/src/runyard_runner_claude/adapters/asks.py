@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from runyard_runner.adapter import Ask, AskKind, Decision, DecisionKind
-
 from runyard_runner_claude.adapters.native import Json, obj, objects, optional_text, text
 from runyard_runner_claude.adapters.tools import category_of, relative, unified, whole_file_hunk
 
@@ -121,9 +120,7 @@ def _preview(tool_name: str, arguments: Json, path: str) -> str:
 
 def _options(request: Json) -> tuple[DecisionKind, ...]:
     return (
-        ("accept", "accept_for_session", "decline", "cancel")
-        if narrowest(request)
-        else ("accept", "decline", "cancel")
+        ("accept", "accept_for_session", "decline", "cancel") if narrowest(request) else ("accept", "decline", "cancel")
     )
 
 
@@ -138,8 +135,5 @@ def _answers(arguments: Json, decision: Decision) -> dict[str, str]:
             many = cast("list[object]", answer) if isinstance(answer, list | tuple) else [answer]
             answers[words] = ", ".join(str(each) for each in many)
     if not answers and decision.message:
-        answers = {
-            text(question.get("question")): decision.message
-            for question in objects(arguments.get("questions"))
-        }
+        answers = {text(question.get("question")): decision.message for question in objects(arguments.get("questions"))}
     return answers

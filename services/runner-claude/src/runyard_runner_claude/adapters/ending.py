@@ -5,7 +5,6 @@ from typing import Any, cast
 
 from runyard_events.catalogue import Usage, UsageUpdated
 from runyard_runner.adapter import TurnEnd
-
 from runyard_runner_claude.adapters.native import Json, number, obj, optional_text, text
 
 
@@ -22,9 +21,10 @@ def usage_of(usage: Json) -> dict[str, int]:
     }
 
 
-def turn_usage(results: Sequence[Json]) -> UsageUpdated:
-    """Tokens of the whole run: one prompt can bring several results, each with its own count."""
-    return UsageUpdated(scope="turn", **_sum(results))
+def turn_usage(results: Sequence[Json]) -> UsageUpdated | None:
+    """Tokens of the whole run, if any: one prompt can bring several results, each with its own count."""
+    total = _sum(results)
+    return UsageUpdated(scope="turn", **total) if any(total.values()) else None
 
 
 def end_of(results: Sequence[Json], *, interrupted: bool) -> TurnEnd:

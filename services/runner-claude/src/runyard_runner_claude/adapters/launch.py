@@ -5,8 +5,8 @@ from typing import Literal
 
 from claude_agent_sdk import CanUseTool, ClaudeAgentOptions
 from claude_agent_sdk import __version__ as sdk_version
-from runyard_runner.adapter import AgentStart
 
+from runyard_runner.adapter import AgentStart
 from runyard_runner_claude.adapters.asks import QUESTION_TOOL
 from runyard_runner_claude.adapters.home import Home, Opening, accepted_mode, allow_rules
 
@@ -30,6 +30,8 @@ def environment(start: AgentStart, home: Home) -> dict[str, str]:
         "CLAUDE_CODE_MAX_RETRIES": "2",
         "CLAUDE_CODE_TMPDIR": str(home.temporary),
         "CLAUDE_CONFIG_DIR": str(home.config),
+        # Tools that have to be searched for need content blocks that only Anthropic's own endpoint knows.
+        "ENABLE_TOOL_SEARCH": "false",
         "IS_SANDBOX": "1",
     }
 
@@ -41,9 +43,7 @@ def options(start: AgentStart, home: Home, opening: Opening, *, model: str | Non
     """
     asks = start.approval_policy == "on-request"
     grants = home.grants() if asks else []
-    mode: Literal["acceptEdits", "default"] = (
-        "acceptEdits" if accepted_mode(grants) == "acceptEdits" else "default"
-    )
+    mode: Literal["acceptEdits", "default"] = "acceptEdits" if accepted_mode(grants) == "acceptEdits" else "default"
     settings = {"apiKeyHelper": home.key_helper, "permissions": {"allow": allow_rules(grants)}}
     return ClaudeAgentOptions(
         cwd=start.cwd,

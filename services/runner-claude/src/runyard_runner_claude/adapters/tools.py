@@ -14,7 +14,6 @@ from runyard_events.catalogue import (
     ToolResult,
     ToolStatus,
 )
-
 from runyard_runner_claude.adapters.native import Json, obj, objects, optional_number, text
 
 SUBAGENT_TOOLS = frozenset({"Agent", "Task"})
@@ -66,7 +65,7 @@ def changes(line: Json, call_id: str, cwd: Path) -> Iterable[Payload]:
     """File changes and plans that a tool result tells of."""
     details = obj(line.get("tool_use_result"))
     path = text(details.get("filePath")) or text(details.get("notebook_path"))
-    if path and ("structuredPatch" in details or "updated_file" in details):
+    if path and _wrote(details):
         yield _file_changed(details, path, call_id, cwd)
     if "newTodos" in details:
         yield plan(details.get("newTodos"))
@@ -106,6 +105,12 @@ def whole_file_hunk(content: str) -> Json:
     if not ended:
         body.append("\\ No newline at end of file")
     return {"oldStart": 0, "oldLines": 0, "newStart": 1, "newLines": len(lines), "lines": body}
+
+
+def _wrote(details: Json) -> bool:
+    if details.get("type") == "update" and details.get("content") == details.get("originalFile"):
+        return False
+    return "structuredPatch" in details or "updated_file" in details
 
 
 def _file_changed(details: Json, path: str, call_id: str, cwd: Path) -> FileChanged:

@@ -26,7 +26,6 @@ from runyard_events.catalogue import (
     UsageUpdated,
 )
 from runyard_runner.adapter import Native
-
 from runyard_runner_claude.adapters.asks import ask_of
 from runyard_runner_claude.adapters.ending import end_of, turn_usage, usage_of
 from runyard_runner_claude.adapters.native import Json, obj, objects, optional_number, optional_text, text
@@ -88,7 +87,8 @@ class Translator:
                 yield from self._user(line)
             case "result":
                 self._results.append(line)
-                yield turn_usage(self._results)
+                if (usage := turn_usage(self._results)) is not None:
+                    yield usage
             case _:
                 pass
 
@@ -229,11 +229,7 @@ class Translator:
             self._subagents.discard(task_id)
             yield SubagentEnded(
                 subagent_id=task_id,
-                status="completed"
-                if status == "completed"
-                else "failed"
-                if status == "failed"
-                else "interrupted",
+                status="completed" if status == "completed" else "failed" if status == "failed" else "interrupted",
                 summary=optional_text(line.get("summary")),
             )
 

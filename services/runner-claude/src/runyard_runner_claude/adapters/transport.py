@@ -17,8 +17,8 @@ from typing import Any
 
 from claude_agent_sdk import ClaudeAgentOptions, CLIConnectionError, ProcessError
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
-from runyard_runner.processes import Child, LineTooLong, spawn
 
+from runyard_runner.processes import Child, LineTooLong, spawn
 from runyard_runner_claude.adapters.native import Json, obj
 from runyard_runner_claude.adapters.tape import Tape
 
@@ -57,8 +57,8 @@ class RecordingTransport(SubprocessCLITransport):
 
     @property
     def last_words(self) -> str:
-        """The end of what the process wrote to stderr."""
-        return "\n".join(self._errors)
+        """The end of what the process wrote to stderr, without its own diagnostics."""
+        return "\n".join(line for line in self._errors if not line.startswith("[claude-code:"))
 
     async def connect(self) -> None:
         """Start the process. Raises CLIConnectionError."""

@@ -14,9 +14,9 @@ from claude_agent_sdk import (
     PermissionUpdate,
     ToolPermissionContext,
 )
+
 from runyard_events.catalogue import Notice
 from runyard_runner.adapter import AgentFailed, AgentStart, Decision, Native
-
 from runyard_runner_claude.adapters.asks import Deny, verdict
 from runyard_runner_claude.adapters.home import Home
 from runyard_runner_claude.adapters.launch import control_options, environment, options
@@ -31,9 +31,7 @@ _ACCEPT = Decision(kind="accept")
 class ClaudeTurn:
     """A running turn in a process of its own."""
 
-    def __init__(
-        self, start: AgentStart, *, folder: Path, model: str | None, on_close: Callable[[], None]
-    ) -> None:
+    def __init__(self, start: AgentStart, *, folder: Path, model: str | None, on_close: Callable[[], None]) -> None:
         home = Home(start.home)
         home.prepare(start.run_token)
         opening = home.opening(start.thread_id, start.native_thread_id)
@@ -103,6 +101,7 @@ class ClaudeTurn:
         if self._closed:
             return
         self._closed = True
+        self._translator.interrupted = True
         self._transport.kill = kill
         if self._interrupting:
             self._interrupting.cancel()
@@ -126,7 +125,8 @@ class ClaudeTurn:
                 return
         self._ended = True
         if not self._translator.settled:
-            raise AgentFailed(self._transport.last_words or "Claude has left in the middle of the turn.")
+            words = self._transport.last_words
+            raise AgentFailed(f"Claude has left in the middle of the turn. {words}".strip())
         yield self._translator.left()
 
     async def _may_use(
