@@ -56,14 +56,12 @@ class Stack:
             write_state(self._layout, state)
             servers = Servers(self._layout, credentials, Existing.of(self._environment), self._progress)
             try:
-                await unless(stop, self._serve(servers, credentials, state, stop, began))
+                await unless(stop, self._serve(servers, credentials, state, began))
             finally:
                 write_state(self._layout, state.model_copy(update={"phase": "stopping"}))
                 await servers.stop()
 
-    async def _serve(
-        self, servers: Servers, credentials: Credentials, state: State, stop: asyncio.Event, began: float
-    ) -> None:
+    async def _serve(self, servers: Servers, credentials: Credentials, state: State, began: float) -> None:
         if not self._processes:
             for part in PARTS:
                 require_free(self._layout.port(part.name), part.name)
