@@ -1,0 +1,1 @@
+"""What integrators read, generated from the catalogue: JSON Schema, AsyncAPI and a page for people."""
