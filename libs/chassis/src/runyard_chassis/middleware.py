@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from runyard_chassis.errors import problem_response
 from runyard_chassis.logs import get_logger, log_context
 from runyard_chassis.metrics import HttpMetrics
-from runyard_chassis.problems import InternalError, TooLarge
+from runyard_chassis.problems import BadRequest, InternalError, TooLarge
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = get_logger(__name__)
@@ -37,6 +37,10 @@ class RequestContext:
         with log_context(service=self._service, request_id=request_id):
             if scope["type"] == "websocket":
                 await self._app(scope, receive, send)
+            elif b"%00" in scope.get("raw_path", b"") or b"%00" in scope.get("query_string", b""):
+                # No address of ours has a NUL, and PostgreSQL takes none: it would end as a 500.
+                refusal = problem_response(BadRequest("The address has a NUL character."))
+                await _Exchange(scope, send, request_id, self._metrics).run(refusal, receive)
             else:
                 await _Exchange(scope, send, request_id, self._metrics).run(self._app, receive)
 
