@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from runyard_events.catalogue import Payload
+from runyard_events.catalogue import ErrorReason, Payload, Usage
 
 ApprovalPolicy = Literal["never", "on-request"]
 AskKind = Literal["command", "file_change", "tool", "question"]
@@ -76,8 +76,8 @@ class TurnEnd:
 
     status: TurnStatus
     message: str | None = None
-    reason: str | None = None
-    usage: Mapping[str, Any] | None = None
+    reason: ErrorReason | None = None
+    usage: Usage | None = None
     final_text: str | None = None
 
 
@@ -145,6 +145,6 @@ class Agent(Protocol):
 class AgentFailed(Exception):  # noqa: N818 - it names what happened to the agent, as `TurnEnd` does
     """The agent's process or protocol failed; the run ends as run.error with this reason."""
 
-    def __init__(self, message: str, *, reason: str = "agent_failed") -> None:
+    def __init__(self, message: str, *, reason: ErrorReason = "agent_error") -> None:
         super().__init__(message)
         self.reason = reason

@@ -1,0 +1,147 @@
+"""Start commands from the work queue: as many at once as there are slots, each kept alive while it runs."""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from dataclasses import dataclass
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js.client import JetStreamContext
+
+from runyard_events.commands import StartRun, decode_command
+from runyard_events.errors import LogUnavailable, Malformed
+from runyard_events.topology import COMMAND_ACK_WAIT_SECONDS, COMMANDS
+
+from runyard_runner.attempt import Desk, Outcome, take
+
+logger = structlog.get_logger(__name__)
+
+PULL_SECONDS = 5.0
+PROGRESS_SECONDS = COMMAND_ACK_WAIT_SECONDS / 3
+RETRY_SECONDS = 5
+
+
+@dataclass(slots=True)
+class _Running:
+    message: Msg
+    """The newest delivery of the command: the only one whose acknowledgement counts."""
+
+
+class Intake:
+    """Pulls start commands and runs them."""
+
+    def __init__(self, client: Client, desk: Desk) -> None:
+        self._jetstream: JetStreamContext = client.jetstream()
+        self._desk = desk
+        self._slots = asyncio.Semaphore(desk.settings.runner_slots)
+        self._running: dict[str, _Running] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.pulling = False
+
+    @property
+    def active(self) -> int:
+        """Runs that are being worked on."""
+        return len(self._running)
+
+    async def run(self) -> None:
+        """Takes commands until cancelled; then every run is let go of and its command given back at once."""
+        try:
+            await self._pull()
+        finally:
+            self.pulling = False
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _pull(self) -> None:
+        durable = self._desk.service
+        subscription = await self._jetstream.pull_subscribe_bind(durable=durable, stream=COMMANDS)
+        self.pulling = True
+        try:
+            while True:
+                await self._slots.acquire()
+                message = None
+                try:
+                    message = await self._next(subscription)
+                finally:
+                    if message is None:
+                        self._slots.release()
+                if message is not None:
+                    task = asyncio.create_task(self._handle(message))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+        finally:
+            with contextlib.suppress(NatsError):
+                await subscription.unsubscribe()
+
+    async def _next(self, subscription: JetStreamContext.PullSubscription) -> Msg | None:
+        try:
+            return (await subscription.fetch(1, timeout=PULL_SECONDS))[0]
+        except TimeoutError:
+            return None
+        except NatsError as error:
+            logger.warning("intake.unavailable", error=str(error))
+            await asyncio.sleep(0.5)
+            return None
+
+    async def _handle(self, message: Msg) -> None:
+        try:
+            await self._work(message)
+        finally:
+            self._slots.release()
+
+    async def _work(self, message: Msg) -> None:
+        try:
+            command = decode_command(message.data)
+        except Malformed as error:
+            logger.error("command.malformed", error=str(error))  # noqa: TRY400 - the text says it all
+            await _settle(message.term())
+            return
+        if not isinstance(command.payload, StartRun):
+            await _settle(message.term())
+            return
+        run_id = command.payload.run_id
+        if run_id in self._running:
+            self._running[run_id].message = message
+            return
+        running = self._running[run_id] = _Running(message)
+        beating = asyncio.create_task(self._beat(running))
+        outcome = None
+        try:
+            outcome = await take(self._desk, command)
+        except LogUnavailable as error:
+            logger.warning("run.postponed", run_id=run_id, error=str(error))
+        except Exception:
+            logger.exception("run.failed", run_id=run_id)
+        finally:
+            beating.cancel()
+            del self._running[run_id]
+            await _settle(_answer(running.message, outcome))
+
+    async def _beat(self, running: _Running) -> None:
+        while True:
+            await asyncio.sleep(PROGRESS_SECONDS)
+            with contextlib.suppress(NatsError):
+                await running.message.in_progress()
+
+
+async def _answer(message: Msg, outcome: Outcome | None) -> None:
+    match outcome:
+        case Outcome.DONE:
+            await message.ack()
+        case Outcome.POISON:
+            await message.term()
+        case Outcome.HELD:
+            await message.nak(delay=RETRY_SECONDS)
+        case None:
+            await message.nak()
+
+
+async def _settle(answer: Coroutine[None, None, None]) -> None:
+    """An acknowledgement that does not get through only means that the command comes again."""
+    with contextlib.suppress(NatsError, TimeoutError, OSError):
+        async with asyncio.timeout(2):
+            await answer

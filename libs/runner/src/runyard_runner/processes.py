@@ -1,0 +1,237 @@
+"""Agents as child processes: own session, dying with the runner, killed with everything they started.
+
+An agent starts commands in sessions of their own (a terminal each), so its process group alone does not
+hold them. Every agent therefore carries a mark in its environment, which its commands inherit: the mark
+finds them even after the agent itself has died. It names the runner, so that a later runner can tell
+the orphans of a dead one from the children of one that lives.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+MARK = "RUNYARD_AGENT_MARK"
+CHUNK = 256 * 1024
+MAX_LINE = 32 * 1024 * 1024
+PR_SET_PDEATHSIG = 1
+POLL = 0.02
+
+
+class LineTooLong(Exception):  # noqa: N818 - names the condition
+    """A native line is longer than the reader accepts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Whose child a process is: agents folder, runner's pid and start time, and one id per agent process."""
+
+    folder: str
+    runner: int
+    started: str
+    agent: str
+
+    def __str__(self) -> str:
+        return f"{self.folder}|{self.runner}|{self.started}|{self.agent}"
+
+    @classmethod
+    def new(cls, folder: Path) -> "Mark":
+        return cls(str(folder), os.getpid(), start_time(os.getpid()) or "", uuid.uuid4().hex)
+
+    @classmethod
+    def parse(cls, text: str) -> "Mark | None":
+        match text.split("|"):
+            case [folder, runner, started, agent] if runner.isdigit():
+                return cls(folder, int(runner), started, agent)
+            case _:
+                return None
+
+    @property
+    def orphaned(self) -> bool:
+        """The runner that started this process is gone."""
+        return start_time(self.runner) != self.started
+
+
+class Child:
+    """A running agent process with line-wise output."""
+
+    def __init__(self, process: asyncio.subprocess.Process, mark: Mark) -> None:
+        self.process = process
+        self.mark = mark
+        self.pid = process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.process.returncode is None
+
+    async def write(self, data: bytes) -> None:
+        """Write to the child's stdin; raises BrokenPipeError or ConnectionResetError when it is gone."""
+        stdin = self.process.stdin
+        if stdin is None or stdin.is_closing():
+            raise BrokenPipeError("the agent's stdin is closed")
+        stdin.write(data)
+        await stdin.drain()
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        """Lines of stdout without their end, up to `MAX_LINE` bytes each."""
+        assert self.process.stdout is not None  # noqa: S101 - `spawn` always pipes it
+        async for line in split_lines(self.process.stdout):
+            yield line
+
+    async def stop(self, *, grace: float = 3.0) -> None:
+        """TERM, then KILL after `grace` seconds, for the child and everything that it has started."""
+        family = family_of(self.pid, self.mark)
+        _signal_all(family, signal.SIGTERM)
+        await _gone(family, self.process, grace)
+        # The terminal of a command may have started one more in the meantime.
+        family = {**family, **family_of(self.pid, self.mark)}
+        _signal_all(family, signal.SIGKILL)
+        await _gone(family, self.process, 2.0)
+
+
+async def spawn(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    folder: Path,
+    stderr: int = asyncio.subprocess.DEVNULL,
+) -> Child:
+    """Start an agent process in a session of its own. `folder` is the runner's agents folder (for the mark).
+
+    Who asks for a pipe as `stderr` reads `Child.process.stderr` to its end. Raises OSError when the program
+    cannot be started.
+    """
+    mark = Mark.new(folder)
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        cwd=cwd,
+        env={**env, MARK: str(mark)},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=stderr,
+        start_new_session=True,
+        preexec_fn=_die_with_parent(),
+        limit=CHUNK,
+    )
+    return Child(process, mark)
+
+
+async def split_lines(stream: asyncio.StreamReader, limit: int = MAX_LINE) -> AsyncIterator[bytes]:
+    """Lines of a stream, each at most `limit` bytes. Raises `LineTooLong`."""
+    rest: list[bytes] = []
+    size = 0
+    while chunk := await stream.read(CHUNK):
+        *complete, tail = chunk.split(b"\n")
+        for part in complete:
+            rest.append(part)
+            yield b"".join(rest)
+            rest, size = [], 0
+        if tail:
+            rest.append(tail)
+            size += len(tail)
+        if size > limit:
+            raise LineTooLong(f"a line of more than {limit} bytes")
+    if rest:
+        yield b"".join(rest)
+
+
+def family_of(pid: int | None, mark: Mark) -> dict[int, str]:
+    """A process, its descendants and everything with its mark: pid -> start time."""
+    parents: dict[int, int] = {}
+    found: set[int] = set()
+    for each, parent in _processes():
+        parents[each] = parent
+        if _mark_of(each) == mark:
+            found.add(each)
+    if pid is not None and pid in parents:
+        found.add(pid)
+    grown = True
+    while grown:
+        more = {each for each, parent in parents.items() if parent in found} - found
+        found |= more
+        grown = bool(more)
+    return {each: started for each in found if (started := start_time(each)) is not None}
+
+
+def orphans(folder: Path) -> dict[int, str]:
+    """Processes that a dead runner of this agents folder has left: pid -> start time."""
+    family: dict[int, str] = {}
+    for pid, _ in _processes():
+        mark = _mark_of(pid)
+        if mark and mark.folder == str(folder) and mark.orphaned:
+            family |= family_of(pid, mark)
+    return family
+
+
+async def reap_orphans(folder: Path, *, grace: float = 2.0) -> int:
+    """End what a dead runner has left running; returns how many processes that were."""
+    family = await asyncio.to_thread(orphans, folder)
+    if family:
+        _signal_all(family, signal.SIGTERM)
+        await _gone(family, None, grace)
+        _signal_all(family, signal.SIGKILL)
+        await _gone(family, None, 1.0)
+    return len(family)
+
+
+def start_time(pid: int) -> str | None:
+    """Start time of a process in clock ticks, None when it is gone or a zombie. With the pid it is unique."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in {"Z", "X"} else fields[19]
+
+
+def _processes() -> Iterator[tuple[int, int]]:
+    with contextlib.suppress(OSError):
+        for name in os.listdir("/proc"):  # noqa: PTH208 - names only, pathlib would build thousands of objects
+            if name.isdigit():
+                with contextlib.suppress(OSError, IndexError):
+                    stat = Path(f"/proc/{name}/stat").read_text()
+                    yield int(name), int(stat.rpartition(")")[2].split()[1])
+
+
+def _mark_of(pid: int) -> Mark | None:
+    try:
+        environ = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None
+    key = f"{MARK}=".encode()
+    for entry in environ.split(b"\0"):
+        if entry.startswith(key):
+            return Mark.parse(entry[len(key) :].decode(errors="replace"))
+    return None
+
+
+def _signal_all(family: Mapping[int, str], sign: signal.Signals) -> None:
+    for pid, started in family.items():
+        if start_time(pid) == started:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, sign)
+
+
+async def _gone(family: Mapping[int, str], process: asyncio.subprocess.Process | None, limit: float) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + limit
+    while loop.time() < deadline:
+        if all(start_time(pid) != started for pid, started in family.items()):
+            break
+        await asyncio.sleep(POLL)  # nothing announces the end of a process that is not our child
+    if process is not None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), max(0.05, deadline - loop.time()))
+
+
+def _die_with_parent() -> Callable[[], object] | None:
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl  # loaded before the fork: nothing is imported in the child
+    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
