@@ -87,7 +87,7 @@ class Recorder:
 
 async def until_ready(layout: Layout) -> None:
     async with asyncio.timeout(20):
-        while not (await ask_ready(layout.port("gateway")))[0]:
+        while not (await ask_ready(layout.port("gateway")))[0]:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.05)
 
 
