@@ -14,7 +14,7 @@ THREAD = str(uuid.UUID(int=7))
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    home = Home(tmp_path / "it's a session")
+    home = Home(tmp_path / "it's a session", "run-1")
     home.prepare("token-1")
     return home
 
@@ -37,6 +37,14 @@ def test_the_token_is_readable_by_its_owner_only_and_forgotten_after_the_run(hom
     assert token.read_text() == "token-2"
     home.forget_token()
     assert not token.exists()
+
+
+def test_a_run_that_is_let_go_of_leaves_the_next_ones_token(home: Home) -> None:
+    following = Home(home.folder, "run-2")
+    following.prepare("token-2")
+    home.forget_token()
+    printed = subprocess.run(["sh", "-c", following.key_helper], capture_output=True, check=True, text=True)
+    assert printed.stdout == "token-2"
 
 
 def test_a_new_session_begins_under_our_own_id(home: Home) -> None:
@@ -71,7 +79,7 @@ def test_grants_are_kept_once(home: Home) -> None:
     home.add_grants([rule])
     home.add_grants([rule])
     assert home.grants() == [rule]
-    assert Home(home.folder.parent / "other").grants() == []
+    assert Home(home.folder.parent / "other", "run-1").grants() == []
 
 
 def test_grants_become_rules_with_their_parentheses_escaped() -> None:

@@ -27,6 +27,8 @@ class ClaudeAgent:
     async def start(self, start: AgentStart) -> "ClaudeTurn":
         """Start a turn. Raises AgentFailed."""
         kind = await asyncio.to_thread(_turn_kind)
+        # The session's last run has ended, but its process may still be writing the transcript to resume.
+        await asyncio.gather(*(turn.gone() for turn in self._turns if turn.session_id == start.session_id))
         turn = kind(start, folder=self._folder, model=self._model, on_close=lambda: self._turns.discard(turn))
         self._turns.add(turn)
         await turn.open()

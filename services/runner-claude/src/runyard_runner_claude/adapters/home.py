@@ -21,9 +21,10 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A session's folder. Nothing of it lies in the repository or in the user's own `~/.claude`."""
+    """A session's folder during a run. Nothing of it lies in the repository or in the user's own `~/.claude`."""
 
     folder: Path
+    run_id: str
 
     @property
     def config(self) -> Path:
@@ -35,7 +36,8 @@ class Home:
 
     @property
     def _token(self) -> Path:
-        return self.folder / ".run-token"
+        # One for each run: a run that is being let go of must not take the next one's away.
+        return self.folder / f".token-{_plain(self.run_id)}"
 
     @property
     def _grants(self) -> Path:

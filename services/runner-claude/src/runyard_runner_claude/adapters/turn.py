@@ -32,7 +32,7 @@ class ClaudeTurn:
     """A running turn in a process of its own."""
 
     def __init__(self, start: AgentStart, *, folder: Path, model: str | None, on_close: Callable[[], None]) -> None:
-        home = Home(start.home)
+        home = Home(start.home, start.run_id)
         home.prepare(start.run_token)
         opening = home.opening(start.thread_id, start.native_thread_id)
         chosen = options(start, home, opening, model=model)
@@ -51,6 +51,11 @@ class ClaudeTurn:
         self._interrupting: asyncio.Task[None] | None = None
         self._ended = False
         self._closed = False
+        self._gone = asyncio.Event()
+
+    @property
+    def session_id(self) -> str:
+        return self._start.session_id
 
     @property
     def process_group(self) -> int | None:
@@ -99,6 +104,7 @@ class ClaudeTurn:
     async def close(self, *, kill: bool = False) -> None:
         """End the process and everything that it started, and forget the run's token."""
         if self._closed:
+            await self._gone.wait()
             return
         self._closed = True
         self._translator.interrupted = True
@@ -109,7 +115,12 @@ class ClaudeTurn:
             await self._client.disconnect()
         finally:
             self._home.forget_token()
+            self._gone.set()
             self._on_close()
+
+    async def gone(self) -> None:
+        """Wait until the process has left and its transcript is whole."""
+        await self._gone.wait()
 
     async def _natives(self) -> AsyncIterator[Native]:
         if self._lost:
