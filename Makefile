@@ -1,0 +1,61 @@
+# Everything a person types. `make` alone says what there is.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+BIN := .venv/bin
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: install
+install: ## Prepare .venv: installs what is missing, uv included
+	@tools/install.sh
+
+.PHONY: up
+up: install ## Start NATS, PostgreSQL and all services; Ctrl-C stops them
+	@exec $(BIN)/runyard up $(ARGS)
+
+.PHONY: test
+test: install lint schemas-check ## Lint, types, import rules, schemas, and all tests but the fault tests
+	@$(PYTEST) -n $(WORKERS) -m "not faults" --cov --cov-report=term:skip-covered $(ARGS)
+
+.PHONY: test-faults
+test-faults: install ## Kill services, NATS and PostgreSQL in the middle of runs
+	@$(PYTEST) -m faults $(ARGS)
+
+.PHONY: bench
+bench: install ## Measure, each figure beside its bare floor
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: lint
+lint: install ## Style, types and the rules of who imports whom
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+	@$(BIN)/python tools/check_imports.py
+
+.PHONY: format
+format: install ## Put the style right
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: schemas
+schemas: install ## Write the JSON Schemas and the AsyncAPI document anew
+	@$(BIN)/python -m runyard_events.reference docs/reference
+
+.PHONY: schemas-check
+schemas-check: install
+	@$(BIN)/python -m runyard_events.reference docs/reference --check
+
+.PHONY: lock
+lock: ## Resolve all dependencies anew and write requirements.lock
+	@tools/lock.sh
+
+.PHONY: clean
+clean: ## Remove what was installed and generated; data folders stay
+	@rm -rf .venv .tools .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
