@@ -33,12 +33,13 @@ class ModelCall:
 
     api: Api
     path: str
-    query: bytes
-    headers: Headers
     body: bytes
     parsed: dict[str, Any]
     model: str
-    stream: bool
+    stream: bool = False
+    query: bytes = b""
+    headers: Headers = ()
+    method: str = "POST"
 
 
 @dataclass(slots=True)
@@ -52,6 +53,13 @@ class Answer:
     status: int
     headers: Headers
     body: AsyncIterator[bytes] = field(repr=False)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the body is a successful stream of server-sent events."""
+        return self.status == 200 and any(  # noqa: PLR2004
+            name == b"content-type" and value.startswith(b"text/event-stream") for name, value in self.headers
+        )
 
     async def aclose(self) -> None:
         """Stops reading."""
@@ -79,4 +87,8 @@ class Provider(Protocol):
         Raises:
             Unreachable: no answer within the limits of time and tries.
         """
+        ...
+
+    def scrub(self, body: bytes) -> bytes:
+        """An error's body without the provider's key in it."""
         ...

@@ -5,8 +5,9 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from runyard_llm_gateway.api_errors import anthropic_error, openai_error
 from runyard_llm_gateway.providers.base import PATHS, ModelCall
-from runyard_llm_gateway.providers.scripted.frames import anthropic_error, compact, openai_error
+from runyard_llm_gateway.providers.scripted.frames import compact
 from runyard_llm_gateway.providers.scripted.provider import ScriptedProvider
 
 Scope = MutableMapping[str, Any]
@@ -25,9 +26,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if path == "/health":
         await _json(send, 200, {"status": "ok"})
     elif path == "/v1/models":
-        await _json(
-            send, 200, {"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "runyard"}]}
-        )
+        await _json(send, 200, {"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "runyard"}]})
     elif scope["method"] == "POST" and path in PATHS:
         await _answer(scope, await _body(receive), send)
     else:

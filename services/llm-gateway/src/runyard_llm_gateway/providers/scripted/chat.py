@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from runyard_llm_gateway.api_errors import openai_error
+from runyard_llm_gateway.json_values import mapping
 from runyard_llm_gateway.providers.scripted.conversation import Conversation, Offer, Said, joined
 from runyard_llm_gateway.providers.scripted.frames import (
     BadRequest,
@@ -12,7 +14,6 @@ from runyard_llm_gateway.providers.scripted.frames import (
     compact,
     failure_text,
     need_messages,
-    openai_error,
     paced,
 )
 from runyard_llm_gateway.providers.scripted.model import (
@@ -114,7 +115,7 @@ def _offer(tool: dict[str, Any]) -> Offer | None:
     function: dict[str, Any] | None = tool.get("function")
     if not function or "name" not in function:
         return None
-    properties = (function.get("parameters") or {}).get("properties") or {}
+    properties = mapping(mapping(function.get("parameters")).get("properties"))
     return Offer(str(function["name"]), properties=tuple(properties))
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from runyard_llm_gateway.json_values import items, mapping
+
 Role = Literal["system", "user", "assistant", "call", "result"]
 
 _MACHINERY = re.compile(
@@ -39,12 +41,7 @@ class Said:
     @property
     def is_prompt(self) -> bool:
         """Whether a person (or a parent agent) wrote this, not the agent's own machinery."""
-        return (
-            self.role == "user"
-            and bool(self.words)
-            and not _MACHINERY.match(self.text)
-            and not self.interrupts
-        )
+        return self.role == "user" and bool(self.words) and not _MACHINERY.match(self.text) and not self.interrupts
 
     @property
     def words(self) -> str:
@@ -86,17 +83,13 @@ class Conversation:
     @cached_property
     def cached_size(self) -> int:
         """Characters that an earlier request of this conversation has already carried."""
-        last = max(
-            (i for i, entry in enumerate(self.said) if entry.role in ("assistant", "call")), default=-1
-        )
+        last = max((i for i, entry in enumerate(self.said) if entry.role in ("assistant", "call")), default=-1)
         fresh = sum(len(entry.text) for entry in self.said[last:])
         return max(self.size - fresh, 0) if last >= 0 else 0
 
     def call_named(self, call_id: str) -> str:
         """The name of the tool that a call used; empty when the call is not in the request."""
-        return next(
-            (entry.name for entry in self.said if entry.role == "call" and entry.call_id == call_id), ""
-        )
+        return next((entry.name for entry in self.said if entry.role == "call" and entry.call_id == call_id), "")
 
 
 def digest_of(body: bytes) -> str:
@@ -113,12 +106,11 @@ def joined(content: Any) -> str:
     """The text of a content field: a string, or a list of parts that carry text."""
     if isinstance(content, str):
         return content
-    if not isinstance(content, list):
-        return ""
     parts: list[str] = []
-    for part in content:  # pyright: ignore[reportUnknownVariableType]
+    for part in items(content):
         if isinstance(part, str):
             parts.append(part)
         elif isinstance(part, dict):
-            parts.append(joined(part.get("text", part.get("content", ""))))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+            value = mapping(part)
+            parts.append(joined(value.get("text", value.get("content", ""))))
     return "\n".join(parts)

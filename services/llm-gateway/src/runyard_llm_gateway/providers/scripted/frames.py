@@ -82,37 +82,6 @@ def need_messages(body: dict[str, Any], key: str) -> list[Any]:
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
-OPENAI_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "invalid_request_error",
-    429: "rate_limit_error",
-}
-ANTHROPIC_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    504: "timeout_error",
-    529: "overloaded_error",
-}
-
-
-def openai_error(status: int, message: str) -> dict[str, Any]:
-    """An error as OpenAI's APIs send it."""
-    kind = OPENAI_TYPES.get(status, "server_error")
-    return {"error": {"message": message, "type": kind, "param": None, "code": kind}}
-
-
-def anthropic_error(status: int, message: str) -> dict[str, Any]:
-    """An error as Anthropic's API sends it."""
-    return {"type": "error", "error": {"type": ANTHROPIC_TYPES.get(status, "api_error"), "message": message}}
-
-
 def failure_text(failure: Failure) -> str:
     """What an error inside a stream says."""
     return f"{failure.message} ({failure.status})"

@@ -119,11 +119,7 @@ class Hands:
                 "Create": {"file_path": full, "content": text},
             }
         )
-        return (
-            act
-            or self._patch_by_shell(patch)
-            or self._run(f"cat > {shlex.quote(path)} {_heredoc(text)}", None)
-        )
+        return act or self._patch_by_shell(patch) or self._run(f"cat > {shlex.quote(path)} {_heredoc(text)}", None)
 
     def _edit(self, step: steps.Edit) -> Act | None:
         change = _prefixed("-", step.old) + _prefixed("+", step.new)
@@ -174,7 +170,11 @@ class Hands:
         )
 
     def _spawn(self, prompt: str) -> Act | None:
-        claude: dict[str, Any] = {"description": "Scripted sub-agent", "prompt": prompt, "subagent_type": "general-purpose"}
+        claude: dict[str, Any] = {
+            "description": "Scripted sub-agent",
+            "prompt": prompt,
+            "subagent_type": "general-purpose",
+        }
         if "run_in_background" in self._properties("Agent"):
             claude["run_in_background"] = False
         return self._first({"spawn_agent": {"message": prompt}, "Agent": claude, "Task": claude})

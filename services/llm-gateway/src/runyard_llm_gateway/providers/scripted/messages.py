@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
+from runyard_llm_gateway.api_errors import anthropic_error
+from runyard_llm_gateway.json_values import mapping, objects
 from runyard_llm_gateway.providers.scripted.conversation import Conversation, Offer, Said, joined, tokens
 from runyard_llm_gateway.providers.scripted.frames import (
     BadRequest,
     Frame,
     Snap,
     Wait,
-    anthropic_error,
     compact,
     event,
     failure_text,
@@ -101,20 +102,22 @@ def _said(message: dict[str, Any]) -> list[Said]:
         return [Said(role, joined(content))]
     entries: list[Said] = []
     texts: list[str] = []
-    for block in content:  # pyright: ignore[reportUnknownVariableType]
-        kind: str = block.get("type", "text")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        if kind == "tool_use":
-            entries.append(Said("call", compact(block.get("input")), block["id"], block["name"]))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
-        elif kind == "tool_result":
-            entries.append(Said("result", joined(block.get("content")), block["tool_use_id"]))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
-        elif kind == "text":
-            texts.append(str(block.get("text", "")))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+    for block in objects(content):  # pyright: ignore[reportUnknownArgumentType]
+        match block.get("type", "text"):
+            case "tool_use":
+                entries.append(Said("call", compact(block.get("input")), str(block["id"]), str(block["name"])))
+            case "tool_result":
+                entries.append(Said("result", joined(block.get("content")), str(block["tool_use_id"])))
+            case "text":
+                texts.append(str(block.get("text", "")))
+            case _:
+                pass
     said = [Said(role, "\n".join(texts))] if texts else []
     return said + entries if role == "assistant" else entries + said
 
 
 def _offer(tool: dict[str, Any]) -> Offer:
-    properties = (tool.get("input_schema") or {}).get("properties") or {}
+    properties = mapping(mapping(tool.get("input_schema")).get("properties"))
     return Offer(str(tool["name"]), properties=tuple(properties))
 
 
@@ -152,9 +155,7 @@ def _block_events(beat: Text | Thought | Call, index: int) -> Iterator[Frame]:
             deltas.append({"type": "signature_delta", "signature": _SIGNATURE})
         case Call():
             start = {"type": "tool_use", "id": _tool_id(beat), "name": beat.act.offer.name, "input": {}}
-            deltas = [
-                {"type": "input_json_delta", "partial_json": piece} for piece in ("", beat.act.arguments)
-            ]
+            deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in ("", beat.act.arguments)]
     delay = 0 if isinstance(beat, Call) else beat.delay_ms
     yield event({"type": "content_block_start", "index": index, "content_block": start})
     changes = ({"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas)

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from runyard_llm_gateway.providers.scripted import script as steps
 from runyard_llm_gateway.providers.scripted.conversation import Conversation, Said, tokens
@@ -97,9 +98,9 @@ def reply_to(conversation: Conversation, now: float) -> Reply:
         beats = _Telling(conversation, now).beats()
     except steps.ScriptError as error:
         return Reply(failure=Failure(400, str(error)))
-    lead = 0.0
-    while beats and isinstance(beats[0], Silence):
-        lead += beats.pop(0).ms
+    silences = list(takewhile(lambda beat: isinstance(beat, Silence), beats))
+    lead = sum(beat.ms for beat in silences if isinstance(beat, Silence))
+    beats = beats[len(silences) :]
     if beats and isinstance(beats[0], Failure):
         return Reply(failure=beats[0], lead_ms=lead)
     return Reply(tuple(beats), lead_ms=lead, spent=spent_on(conversation, beats))

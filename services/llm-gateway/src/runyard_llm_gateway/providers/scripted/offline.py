@@ -18,9 +18,7 @@ CAN = "What I can do: list the files, and add a small text file that says what t
 _CREATES = re.compile(
     r"\b(?:add|create|write|make)\b[^\n]*?(?<![\w/])(?P<file>[\w-][\w./-]*\.[A-Za-z]\w{0,5})\b", re.IGNORECASE
 )
-_LISTS = re.compile(
-    r"\b(?:list|show|look at|which|what)\b[^\n]*\b(?:files?|folder|director(?:y|ies))\b", re.IGNORECASE
-)
+_LISTS = re.compile(r"\b(?:list|show|look at|which|what)\b[^\n]*\b(?:files?|folder|director(?:y|ies))\b", re.IGNORECASE)
 _TITLE_LINES = 3
 _SHOWN = 40
 
@@ -77,9 +75,7 @@ def notes(target: str, listing: list[str], title: str | None) -> str:
 
 def _summary(listing: list[str]) -> str:
     names = ", ".join(listing[:_SHOWN])
-    return (
-        f"At the top level there are {len(listing)} entries: {names}." if listing else "The folder is empty."
-    )
+    return f"At the top level there are {len(listing)} entries: {names}." if listing else "The folder is empty."
 
 
 def _quoted(name: str) -> str:

@@ -44,11 +44,7 @@ class ScriptedProvider:
         if reply.lead_ms:
             await asyncio.sleep(reply.lead_ms / 1000)
         if (failure := reply.failure) is not None:
-            again = (
-                (b"retry-after", str(failure.retry_after).encode())
-                if failure.retry_after is not None
-                else None
-            )
+            again = (b"retry-after", str(failure.retry_after).encode()) if failure.retry_after is not None else None
             return _json(failure.status, dialect.error(failure.status, failure.message), again)
         if conversation.stream:
             return Answer(200, _SSE, stream(dialect.frames(conversation, reply)))
@@ -56,6 +52,10 @@ class ScriptedProvider:
         if any(isinstance(beat, Break) for beat in reply.beats):
             return Answer(200, _JSON, _broken())
         return _json(200, dialect.whole(conversation, reply))
+
+    def scrub(self, body: bytes) -> bytes:
+        """There is no key to scrub."""
+        return body
 
 
 async def stream(frames: Iterable[Frame]) -> AsyncIterator[bytes]:

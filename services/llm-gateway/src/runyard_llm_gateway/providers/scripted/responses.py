@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
+from runyard_llm_gateway.api_errors import openai_error
+from runyard_llm_gateway.json_values import mapping, objects
 from runyard_llm_gateway.providers.scripted.conversation import Conversation, Offer, Said, joined
 from runyard_llm_gateway.providers.scripted.frames import (
     BadRequest,
@@ -13,7 +15,6 @@ from runyard_llm_gateway.providers.scripted.frames import (
     Wait,
     compact,
     event,
-    openai_error,
 )
 from runyard_llm_gateway.providers.scripted.model import Break, Call, Failure, Reply, Silence, Text, Thought
 
@@ -29,13 +30,12 @@ class Responses:
         given: Any = body.get("input")
         if not isinstance(given, str | list) or not given:
             raise BadRequest("'input' must be a string or a non-empty array")
-        items: list[Any] = [{"role": "user", "content": given}] if isinstance(given, str) else given
+        entries = [{"role": "user", "content": given}] if isinstance(given, str) else objects(given)
         said = [Said("system", str(body["instructions"]))] if body.get("instructions") else []
-        said += [entry for item in items if isinstance(item, dict) and (entry := _said(item))]  # pyright: ignore[reportUnknownArgumentType]
-        offers = _offers(body.get("tools") or [])
-        for item in items:
-            if isinstance(item, dict) and isinstance(item.get("tools"), list):  # pyright: ignore[reportUnknownMemberType]
-                offers |= _offers(item["tools"])
+        said += [entry for item in entries if (entry := _said(item))]
+        offers = _offers(objects(body.get("tools")))
+        for item in entries:
+            offers |= _offers(objects(item.get("tools")))
         return Conversation(
             said=tuple(said),
             offers=offers,
@@ -100,15 +100,15 @@ def _said(item: dict[str, Any]) -> Said | None:
     return None
 
 
-def _offers(tools: list[Any]) -> dict[str, Offer]:
+def _offers(tools: list[dict[str, Any]]) -> dict[str, Offer]:
     offers: dict[str, Offer] = {}
     for tool in tools:
         name = tool.get("name") or tool.get("type", "")
         if tool.get("type") == "namespace":
-            inner = _offers(tool.get("tools") or [])
+            inner = _offers(objects(tool.get("tools")))
             offers |= {key: Offer(key, offer.custom, name, offer.properties) for key, offer in inner.items()}
         elif tool.get("type") in ("function", "custom"):
-            properties = tuple((tool.get("parameters") or {}).get("properties") or ())
+            properties = tuple(mapping(mapping(tool.get("parameters")).get("properties")))
             offers[name] = Offer(name, tool["type"] == "custom", None, properties)
     return offers
 
@@ -120,7 +120,7 @@ def _items(conversation: Conversation, reply: Reply) -> list[dict[str, Any]]:
         name = f"{conversation.digest[20:40]}{len(items):04d}"
         match beat:
             case Text():
-                content = {
+                content: dict[str, Any] = {
                     "type": "output_text",
                     "text": "".join(beat.pieces),
                     "annotations": [],
@@ -137,9 +137,7 @@ def _items(conversation: Conversation, reply: Reply) -> list[dict[str, Any]]:
                     }
                 )
             case Thought():
-                items.append(
-                    _reasoning(f"rs_{name}", beat, encrypted=conversation.options.get("encrypted", False))
-                )
+                items.append(_reasoning(f"rs_{name}", beat, encrypted=conversation.options.get("encrypted", False)))
             case Call():
                 items.append(_call(f"fc_{name}", beat))
             case _:
@@ -214,9 +212,7 @@ def _deltas(kind: str, pieces: tuple[str, ...], delay_ms: float, spot: dict[str,
     yield {"type": f"{kind}.done", "text": "".join(pieces)} | spot
 
 
-def _response(
-    conversation: Conversation, reply: Reply, status: str, output: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _response(conversation: Conversation, reply: Reply, status: str, output: list[dict[str, Any]]) -> dict[str, Any]:
     spent = reply.spent
     usage = {
         "input_tokens": spent.input,

@@ -147,7 +147,25 @@ class Together(Step):
     together: "list[ToolStep]" = Field(min_length=1)
 
 
-_KEYS = ["say", "tokens", "bytes", "think", "hang_ms", "cut", "error", "run", "write", "edit", "read", "plan", "ask", "spawn", "tool", "together", "delay_ms"]  # `delay_ms` last: it also stands beside `tokens`
+_KEYS = [
+    "say",
+    "tokens",
+    "bytes",
+    "think",
+    "hang_ms",
+    "cut",
+    "error",
+    "run",
+    "write",
+    "edit",
+    "read",
+    "plan",
+    "ask",
+    "spawn",
+    "tool",
+    "together",
+    "delay_ms",
+]  # `delay_ms` last: it also stands beside `tokens`
 
 ToolStep = Annotated[
     Annotated[Run, Tag("run")]
