@@ -112,7 +112,7 @@ _PUBLISH: dict[str, list[str]] = {
         "ev.*.workspace.*.ui",
         "ev.*.session.*.effect",
         f"{_ANY_RUN}.effect",
-        *_read("ev.>"),
+        *_read("ev.*.workspace.*.*", "ev.*.session.*.effect", f"{_ANY_RUN}.effect", f"{_ANY_RUN}.lifecycle"),
         *_last("ev.*.workspace.>", "ev.*.session.*.effect", f"{_ANY_RUN}.effect", f"{_ANY_RUN}.lifecycle"),
         *_work(COMMANDS, "workspace"),
         *_work(EVENTS, "workspace-effects"),

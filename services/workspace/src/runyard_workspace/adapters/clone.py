@@ -22,7 +22,7 @@ KEPT_LINES = 40
 Tell = Callable[[Progress], Awaitable[None]]
 
 
-class CloneFailed(Exception):  # noqa: N818 - names what happened
+class CloneFailed(Exception):
     """The repository could not be had; nothing of it is on disk."""
 
     def __init__(self, cause: Failure) -> None:
@@ -136,11 +136,7 @@ class Cloner:
             )
         except GitError:
             top = await self._top_of(path)
-            hint = (
-                f"{path} is a folder inside the repository {top}: import that one"
-                if top
-                else f"{path} is none"
-            )
+            hint = f"{path} is a folder inside the repository {top}: import that one" if top else f"{path} is none"
             raise CloneFailed(failure("not_a_repository", hint)) from None
 
     async def _top_of(self, path: Path) -> str | None:
@@ -183,9 +179,7 @@ class Cloner:
         at = Place(copy / ".git", work_tree=copy)
         if await self._commit(at, "HEAD"):
             return
-        listed = await self._git.text(
-            "for-each-ref", "--format=%(refname:lstrip=3)", "refs/remotes/origin", at=at
-        )
+        listed = await self._git.text("for-each-ref", "--format=%(refname:lstrip=3)", "refs/remotes/origin", at=at)
         branches = sorted(
             (name for name in listed.split("\n") if name and name != "HEAD"),
             key=lambda name: (name not in ("main", "master"), name),

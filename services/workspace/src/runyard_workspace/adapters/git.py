@@ -59,7 +59,7 @@ class GitError(Exception):
         self.stderr = stderr
 
 
-class GitTimeout(GitError):  # noqa: N818 - names what happened
+class GitTimeout(GitError):
     """Git did not end in time and was killed."""
 
 
@@ -104,9 +104,7 @@ class Git:
 
     async def text(self, *args: str, at: Place | None = None, timeout: float | None = None) -> str:  # noqa: ASYNC109 - the process is killed at the time-out
         """Runs a command and returns what it printed, without the line end."""
-        return (
-            (await self.output(*args, at=at, timeout=timeout)).decode(errors="surrogateescape").rstrip("\n")
-        )
+        return (await self.output(*args, at=at, timeout=timeout)).decode(errors="surrogateescape").rstrip("\n")
 
     async def output(
         self,
@@ -205,9 +203,7 @@ class Git:
         A filter is a command line that Git would run on adding or checking out a file.
         """
         try:
-            listed = await self.output(
-                "config", "--includes", "-z", "--name-only", "--get-regexp", r"^filter\.", at=at
-            )
+            listed = await self.output("config", "--includes", "-z", "--name-only", "--get-regexp", r"^filter\.", at=at)
         except GitError:
             return {}  # status 1: none is configured
         settings: dict[str, str] = {}

@@ -8,15 +8,14 @@ import asyncio
 import os
 import shutil
 import stat
-import tempfile
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from runyard_workspace.adapters.git import Git, GitError, GitTimeout, Place, literal
-from runyard_workspace.adapters.removal import remove_folder
+from runyard_workspace.adapters.staging import Staging
 
 ATTEMPTS = 3
 ZERO = "0" * 40
@@ -65,14 +64,12 @@ class _Plan:
 class Snapshots:
     """Takes snapshots and keeps them."""
 
-    def __init__(self, git: Git, scratch: Path, limits: SnapshotLimits) -> None:
+    def __init__(self, git: Git, scratch: Staging, limits: SnapshotLimits) -> None:
         self._git = git
         self._scratch = scratch
         self._limits = limits
 
-    async def checkpoint(
-        self, at: Place, *, ref: str, parent: str, message: str, when: datetime
-    ) -> Checkpoint:
+    async def checkpoint(self, at: Place, *, ref: str, parent: str, message: str, when: datetime) -> Checkpoint:
         """Keeps the worktree as a commit on `ref`; a ref that is there already stays as it is.
 
         Args:
@@ -87,7 +84,7 @@ class Snapshots:
         """
         if existing := await self.commit_of(at, ref):
             return Checkpoint(existing, ref, await self._git.text("rev-parse", f"{existing}^1", at=at))
-        async with self.scratch() as folder:
+        async with self._scratch.folder("checkpoint") as folder:
             snapshot = await self.take(at, folder)
         head = await self.commit_of(at, "HEAD")
         parents = [parent, *([head] if head and head != parent else [])]
@@ -140,15 +137,9 @@ class Snapshots:
         except GitError:
             return None
 
-    @asynccontextmanager
-    async def scratch(self) -> AsyncGenerator[Path]:
+    def scratch(self) -> AbstractAsyncContextManager[Path]:
         """A folder for one index and one set of objects; gone afterwards."""
-        await asyncio.to_thread(_folder, self._scratch)
-        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._scratch))
-        try:
-            yield folder
-        finally:
-            await asyncio.shield(asyncio.to_thread(remove_folder, folder))
+        return self._scratch.folder("diff")
 
     async def _start_index(self, at: Place, own: Place) -> None:
         assert at.git_dir is not None and own.index is not None  # noqa: S101, PT018 - a worktree has both
@@ -160,9 +151,7 @@ class Snapshots:
                 copied = False  # damaged, or of a kind that this Git does not read
         if not copied:
             await asyncio.to_thread(own.index.unlink, missing_ok=True)
-            await self._git.output(
-                "read-tree", "HEAD" if await self.commit_of(at, "HEAD") else "--empty", at=own
-            )
+            await self._git.output("read-tree", "HEAD" if await self.commit_of(at, "HEAD") else "--empty", at=own)
 
     async def _plan(self, own: Place) -> _Plan:
         assert own.work_tree is not None  # noqa: S101 - a worktree has one

@@ -1,4 +1,4 @@
-"""Where a clone is made before it is known to be good.
+"""Folders that live for one attempt: a clone before it is known to be good, an index for one diff.
 
 An attempt owns a folder and a lock on it. The lock goes with the process: whatever lies there
 without one was left behind by a service that was killed, and may be swept by any other.

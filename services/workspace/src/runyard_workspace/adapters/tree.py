@@ -28,19 +28,19 @@ class TreeError(Exception):
     """A file cannot be had; the text is for the asker."""
 
 
-class Missing(TreeError):  # noqa: N818 - these name what was found
+class Missing(TreeError):
     """There is no such file."""
 
 
-class NotAFile(TreeError):  # noqa: N818
+class NotAFile(TreeError):
     """The path leads to a folder, a link, a device or a pipe, or through something that is no folder."""
 
 
-class Changed(TreeError):  # noqa: N818
+class Changed(TreeError):
     """The file is not in the state that the writer believes it to be in."""
 
 
-class NotPossible(TreeError):  # noqa: N818
+class NotPossible(TreeError):
     """The system does not let the file be read or written (permissions, no space)."""
 
 

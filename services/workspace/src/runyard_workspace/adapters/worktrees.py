@@ -77,9 +77,7 @@ class Worktrees:
 
     async def _drop_branch_without_commits(self, at: Place, branch: str) -> None:
         ref = f"refs/heads/{branch}"
-        others = await self._git.text(
-            "for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes", at=at
-        )
+        others = await self._git.text("for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes", at=at)
         kept = [name for name in others.split("\n") if name and name != ref]
         own = await self._git.text("rev-list", "--max-count=1", ref, "--not", *kept, at=at)
         if not own:

@@ -36,9 +36,7 @@ class Totals:
 
 def totals(changes: list[FileChange]) -> Totals:
     """Adds the changes up."""
-    return Totals(
-        len(changes), sum(each.insertions for each in changes), sum(each.deletions for each in changes)
-    )
+    return Totals(len(changes), sum(each.insertions for each in changes), sum(each.deletions for each in changes))
 
 
 def parse_changes(output: bytes) -> list[FileChange]:

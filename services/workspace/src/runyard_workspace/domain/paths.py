@@ -4,7 +4,7 @@ MAX_PATH = 4096
 MAX_NAME = 255
 
 
-class PathRefused(ValueError):  # noqa: N818 - names the decision
+class PathRefused(ValueError):
     """The path is not one that can be read or written through the service."""
 
 
@@ -46,9 +46,7 @@ def is_git_data(name: str) -> bool:
 
 
 # HFS+ leaves these out when it compares names, so `.g\u200cit` opens `.git` there.
-_IGNORED_BY_HFS = frozenset(
-    map(chr, (*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF))
-)
+_IGNORED_BY_HFS = frozenset(map(chr, (*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF)))
 
 
 def _check_name(name: str) -> None:

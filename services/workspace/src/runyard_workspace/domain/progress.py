@@ -3,9 +3,7 @@
 import re
 from dataclasses import dataclass
 
-_LINE = re.compile(
-    r"(?:remote: )?(?P<phase>[A-Z][A-Za-z ]+):\s+(?:(?P<percent>\d{1,3})%|(?P<count>\d+))(?P<rest>.*)"
-)
+_LINE = re.compile(r"(?:remote: )?(?P<phase>[A-Z][A-Za-z ]+):\s+(?:(?P<percent>\d{1,3})%|(?P<count>\d+))(?P<rest>.*)")
 _SIZE = re.compile(r"[\d.]+ [KMGT]?i?B(?: \| [\d.]+ [KMGT]?i?B/s)?")
 
 PHASES = {

@@ -19,7 +19,7 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+")
 _USER = re.compile(r"[A-Za-z0-9_][\w.-]*")
 
 
-class Refused(Exception):  # noqa: N818 - names the decision
+class Refused(Exception):
     """The source is not taken; `reason` is the public one, the text says what to change."""
 
     def __init__(self, reason: ImportFailure, message: str) -> None:

@@ -1,0 +1,1 @@
+"""What the service does when a command or an event comes in."""

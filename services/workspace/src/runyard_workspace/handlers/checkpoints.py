@@ -1,0 +1,90 @@
+"""At the end of a run: the files as the run has left them become a commit on a hidden ref."""
+
+from runyard_chassis import get_logger
+from runyard_events import Envelope, Scope, StoredEvent
+from runyard_events.catalogue import CheckpointCreated, CheckpointFailed
+from runyard_events.catalogue.run import TERMINAL_TYPES
+from runyard_workspace.adapters.diffs import Diffs
+from runyard_workspace.adapters.git import GitError, GitTimeout
+from runyard_workspace.adapters.snapshots import Snapshots
+from runyard_workspace.adapters.worktrees import place_of
+from runyard_workspace.domain.diff import totals
+from runyard_workspace.domain.layout import Layout, checkpoint_ref
+from runyard_workspace.domain.state import FilesState, needs_checkpoint
+from runyard_workspace.histories import Histories
+
+_log = get_logger(__name__)
+
+
+class Checkpoints:
+    """Makes one checkpoint per run that an agent has worked in, however often the end of the run is told.
+
+    The ref, the event's id and a look at the log make a repeat harmless at each step.
+    """
+
+    def __init__(self, *, histories: Histories, snapshots: Snapshots, diffs: Diffs, layout: Layout) -> None:
+        self._histories = histories
+        self._snapshots = snapshots
+        self._diffs = diffs
+        self._layout = layout
+
+    async def handle(self, stored: StoredEvent) -> None:
+        """Looks at a lifecycle event of a run; at the run's end, keeps the files.
+
+        Raises:
+            LogUnavailable: the log is away; nothing is lost by trying again.
+        """
+        event = stored.event
+        if event.type not in TERMINAL_TYPES or not (event.session_id and event.run_id):
+            return
+        tenant, session, run = event.tenant_id, event.session_id, event.run_id
+        files, _ = await self._histories.files(tenant, session)
+        previous, done = await self._histories.checkpoints(tenant, session, run)
+        state = await self._histories.run(tenant, session, run)
+        if not needs_checkpoint(state, files, done=done):
+            return
+        outcome = await self._keep(event, files, previous)
+        scope = Scope.run(tenant, session, run)
+        await self._histories.writer(scope, 1, correlation_id=event.correlation_id).append(outcome)
+        _log.info("checkpoint.settled", outcome=outcome.TYPE, run_id=run, session_id=session)
+
+    async def _keep(
+        self, event: Envelope, files: FilesState, previous: CheckpointCreated | None
+    ) -> CheckpointCreated | CheckpointFailed:
+        assert files.opened is not None  # noqa: S101 - `needs_checkpoint`
+        session, run = event.session_id or "", event.run_id or ""
+        workspace = files.opened.workspace_id
+        at = place_of(self._layout.repository(workspace), self._layout.worktree(workspace, session))
+        try:
+            kept = await self._snapshots.checkpoint(
+                at,
+                ref=checkpoint_ref(session, run),
+                parent=previous.commit if previous else files.opened.base_commit,
+                message=f"Files after run {run}\n\nRunyard-Session: {session}\nRunyard-Run: {run}",
+                when=event.at,
+            )
+            sums = totals(await self._diffs.changes(at, kept.parent, kept.commit))
+        except (GitError, OSError) as error:
+            _log.exception("checkpoint.failed", run_id=run, session_id=session)
+            return CheckpointFailed(reason=_reason(error), message=_sentence(error))
+        return CheckpointCreated(
+            commit=kept.commit,
+            ref=kept.ref,
+            parent=kept.parent,
+            files_changed=sums.files,
+            insertions=sums.insertions,
+            deletions=sums.deletions,
+        )
+
+
+def _reason(error: GitError | OSError) -> str:
+    if isinstance(error, OSError):
+        return "disk_failed"
+    return "timeout" if isinstance(error, GitTimeout) else "git_failed"
+
+
+def _sentence(error: GitError | OSError) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or "The disk refused."
+    lines = [line for line in error.stderr.strip().splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "Git could not read the worktree."

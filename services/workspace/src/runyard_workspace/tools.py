@@ -1,0 +1,54 @@
+"""What the service works on the disk with; needs no connection to anything."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from runyard_workspace.adapters.clone import Cloner, Limits
+from runyard_workspace.adapters.diffs import DiffLimits, Diffs
+from runyard_workspace.adapters.git import Git
+from runyard_workspace.adapters.listing import Listing
+from runyard_workspace.adapters.snapshots import SnapshotLimits, Snapshots
+from runyard_workspace.adapters.staging import Staging
+from runyard_workspace.adapters.worktrees import Worktrees
+from runyard_workspace.domain.layout import Layout
+from runyard_workspace.settings import MIB, Settings
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Git and the folders that it works in."""
+
+    layout: Layout
+    staging: Staging
+    scratch: Staging
+    cloner: Cloner
+    worktrees: Worktrees
+    snapshots: Snapshots
+    diffs: Diffs
+    listing: Listing
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The tools as the settings want them."""
+        layout = Layout(settings.workspaces_root.absolute())
+        git = Git(executable=settings.git_executable, low_speed_seconds=settings.import_stall_seconds)
+        staging, scratch = Staging(layout.staging), Staging(layout.scratch)
+        limits = Limits(
+            seconds=settings.import_timeout_seconds,
+            size_bytes=settings.import_max_mib * MIB,
+            entries=settings.import_max_files,
+            spare_bytes=settings.import_spare_mib * MIB,
+        )
+        kept = SnapshotLimits(
+            file_bytes=settings.checkpoint_file_mib * MIB, total_bytes=settings.checkpoint_total_mib * MIB
+        )
+        return cls(
+            layout=layout,
+            staging=staging,
+            scratch=scratch,
+            cloner=Cloner(git, staging, limits, settings.import_schemes),
+            worktrees=Worktrees(git),
+            snapshots=Snapshots(git, scratch, kept),
+            diffs=Diffs(git, DiffLimits(patch_bytes=settings.diff_max_kib * 1024)),
+            listing=Listing(git),
+        )
