@@ -6,12 +6,13 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from runyard_runner.adapter import AgentFailed
+from runyard_runner.adapter import AgentFailed, Direction
 from runyard_runner.processes import Child, LineTooLong
 
 Message = dict[str, Any]
 INBOX = 1000
 REQUEST_TIMEOUT = 30.0
+METHOD_NOT_FOUND = -32601
 
 
 class RpcError(Exception):
@@ -23,14 +24,14 @@ class RpcError(Exception):
 
 
 class AppServer:
-    """One app-server process. Everything it says arrives in `inbox`, in order, answers to requests excepted.
+    """One app-server process and the record of all that is said to it and by it, in order.
 
-    The inbox is bounded: when nobody reads, the process is not read either.
+    The record is bounded: when nobody reads it, the process is not read either.
     """
 
     def __init__(self, child: Child) -> None:
         self.child = child
-        self._inbox: asyncio.Queue[Message | None] = asyncio.Queue(INBOX)
+        self._record: asyncio.Queue[tuple[Direction, Message] | None] = asyncio.Queue(INBOX)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._ids = 0
         self._writing = asyncio.Lock()
@@ -52,20 +53,32 @@ class AppServer:
         await self._send({"method": "initialized"})
 
     async def request(
-        self, method: str, params: Mapping[str, Any] | None = None, *, limit: float = REQUEST_TIMEOUT
+        self,
+        method: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        shown: Mapping[str, Any] | None = None,
+        limit: float = REQUEST_TIMEOUT,
     ) -> Any:
-        """Ask and wait for the answer. Raises `RpcError` (refused) and `AgentFailed` (gone, silent)."""
+        """Ask and wait for the answer; `shown` stands in the record in place of `params` with a secret.
+
+        Raises:
+            RpcError: refused.
+            AgentFailed: the process has ended, or said nothing for `limit` seconds.
+        """
         self._ids += 1
         number = self._ids
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
+        request = {"id": number, "method": method}
+        self._keep("sent", {**request, "params": shown or params or {}})
         try:
-            await self._send({"id": number, "method": method, "params": params or {}})
+            await self._send({**request, "params": params or {}})
             if self._reader.done():
-                raise AgentFailed("the Codex process has ended")
+                raise AgentFailed("The Codex process has ended.")
             reply = await asyncio.wait_for(answer, limit)
         except TimeoutError:
-            raise AgentFailed(f"Codex did not answer {method} within {limit:.0f} s") from None
+            raise AgentFailed(f"Codex did not answer {method} within {limit:.0f} s.") from None
         finally:
             del self._waiting[number]
         if "error" in reply:
@@ -74,25 +87,27 @@ class AppServer:
 
     async def respond(self, number: int | str, result: Mapping[str, Any]) -> None:
         """Answer one of the agent's own requests."""
-        await self._send({"id": number, "result": result})
+        message = {"id": number, "result": result}
+        self._keep("sent", message)
+        await self._send(message)
 
-    async def refuse(self, number: int | str, message: str) -> None:
+    async def refuse(self, number: int | str, reason: str) -> None:
         """Tell the agent that a request of its own is not served here."""
-        await self._send({"id": number, "error": {"code": -32601, "message": message}})
+        message = {"id": number, "error": {"code": METHOD_NOT_FOUND, "message": reason}}
+        self._keep("sent", message)
+        await self._send(message)
 
-    async def messages(self) -> AsyncIterator[Message]:
-        """Notifications and the agent's requests, until the process ends."""
-        while (message := await self._inbox.get()) is not None:
-            yield message
-        self._inbox.put_nowait(None)  # whoever asks next learns it too
+    async def messages(self) -> AsyncIterator[tuple[Direction, Message]]:
+        """The record from where it was last read, until the process ends."""
+        while (entry := await self._record.get()) is not None:
+            yield entry
+        self._record.put_nowait(None)  # whoever asks next learns it too
 
-    def drain(self) -> list[Message]:
-        """What has arrived and was not read yet, without waiting."""
-        found: list[Message] = []
+    def forget(self) -> None:
+        """Drop what nobody has read: it belongs to a turn that is over."""
         with contextlib.suppress(asyncio.QueueEmpty):
-            while (message := self._inbox.get_nowait()) is not None:
-                found.append(message)
-        return found
+            while self._record.get_nowait() is not None:
+                pass
 
     async def stop(self, *, grace: float = 3.0) -> None:
         """End the process and everything it started."""
@@ -107,7 +122,11 @@ class AppServer:
             async with self._writing:
                 await self.child.write(data)
         except (BrokenPipeError, ConnectionResetError) as error:
-            raise AgentFailed("the Codex process has ended") from error
+            raise AgentFailed("The Codex process has ended.") from error
+
+    def _keep(self, direction: Direction, message: Message) -> None:
+        if not self._record.full():  # only a turn that nobody reads fills it
+            self._record.put_nowait((direction, message))
 
     async def _read(self) -> None:
         try:
@@ -115,19 +134,18 @@ class AppServer:
                 message = _decode(line)
                 if message is None:
                     continue
-                if "method" in message:
-                    await self._inbox.put(message)
-                else:
+                await self._record.put(("received", message))
+                if "method" not in message:
                     self._answered(message)
         except LineTooLong:
             await self.child.stop(grace=1.0)
         finally:
             for answer in self._waiting.values():
                 if not answer.done():
-                    answer.set_exception(AgentFailed("the Codex process has ended"))
-            if self._inbox.full():
-                self._inbox.get_nowait()
-            self._inbox.put_nowait(None)
+                    answer.set_exception(AgentFailed("The Codex process has ended."))
+            if self._record.full():
+                self._record.get_nowait()
+            self._record.put_nowait(None)
 
     def _answered(self, message: Message) -> None:
         answer = self._waiting.get(message.get("id", -1))

@@ -1,0 +1,132 @@
+"""Codex as an agent of the run loop."""
+
+import asyncio
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import structlog
+from codex_cli_bin import bundled_codex_path
+
+from runyard_events.catalogue import Notice
+from runyard_runner.adapter import AgentFailed, AgentStart, Native
+from runyard_runner.processes import spawn
+
+from runyard_runner_codex.adapters.app_server import AppServer, RpcError
+from runyard_runner_codex.adapters.config import command_line, environment, thread_parameters, without_token
+from runyard_runner_codex.adapters.servers import Servers, Warm
+from runyard_runner_codex.adapters.turn import CodexTurn
+from runyard_runner_codex.settings import Settings
+
+logger = structlog.get_logger(__name__)
+
+WRITER_PATIENCE = 5.0
+"""Seconds for a process that still holds the thread (its runner has just died) to end."""
+
+
+class CodexAgent:
+    """Codex, one app-server process per session."""
+
+    name = "codex"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._binary = Path(settings.codex_binary or bundled_codex_path())
+        self._servers = Servers(
+            self._boot,
+            idle_seconds=settings.codex_idle_seconds,
+            idle_limit=settings.codex_idle_processes,
+        )
+
+    async def start(self, start: AgentStart) -> CodexTurn:
+        """Opens or resumes the session's thread with this run's token and gives it the prompt."""
+        warm = await self._servers.claim(start)
+        try:
+            thread, first = await self._open_thread(warm, start)
+            answer = await _ask(
+                warm.server, "turn/start", {"threadId": thread, "input": [{"type": "text", "text": start.prompt}]}
+            )
+        except BaseException:
+            await self._servers.release(start.session_id, kill=True)
+            raise
+        return CodexTurn(
+            warm.server,
+            thread=thread,
+            turn=answer["turn"]["id"],
+            first=first,
+            release=lambda kill: self._servers.release(start.session_id, kill=kill),
+        )
+
+    async def close(self) -> None:
+        """Stops every process that was started."""
+        await self._servers.close()
+
+    async def _boot(self, start: AgentStart) -> AppServer:
+        (start.home / "tmp").mkdir(parents=True, exist_ok=True)
+        try:
+            child = await spawn(
+                command_line(self._binary, self._settings),
+                cwd=start.home,
+                env=environment(start),
+                folder=self._settings.agents_root,
+            )
+        except OSError as error:
+            raise AgentFailed(f"Codex cannot be started: {error}", reason="start_failed") from error
+        server = AppServer(child)
+        try:
+            await server.initialize(version("runyard-runner-codex"))
+        except BaseException as error:
+            await server.stop(grace=0.5)
+            if isinstance(error, RpcError):
+                raise AgentFailed(str(error), reason="start_failed") from error
+            raise
+        return server
+
+    async def _open_thread(self, warm: Warm, start: AgentStart) -> tuple[str, tuple[Native, ...]]:
+        parameters = thread_parameters(start, self._settings)
+        first: tuple[Native, ...] = ()
+        if start.native_thread_id is not None:
+            try:
+                thread = await self._resume(warm, start.native_thread_id, parameters, start.run_token)
+            except RpcError as error:
+                logger.warning("codex.thread_lost", session_id=start.session_id, error=str(error))
+                text = "The earlier conversation could not be opened again; the agent starts without it."
+                first = (Native(raw=None, neutral=(Notice(level="warning", message=text),)),)
+            else:
+                warm.thread = thread
+                return thread, ()
+        shown = without_token(parameters, start.run_token)
+        answer = await _ask(warm.server, "thread/start", parameters, shown)
+        warm.thread = answer["thread"]["id"]
+        return answer["thread"]["id"], first
+
+    async def _resume(self, warm: Warm, thread: str, parameters: Mapping[str, Any], token: str) -> str:
+        """Loads a thread with new parameters; a loaded one keeps its old token unless it is let go of first."""
+        server = warm.server
+        if warm.thread == thread:
+            await server.request("thread/unsubscribe", {"threadId": thread})
+            warm.thread = None
+        wanted = {**parameters, "threadId": thread, "excludeTurns": True}
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + WRITER_PATIENCE
+        while True:
+            try:
+                answer = await server.request("thread/resume", wanted, shown=without_token(wanted, token))
+            except RpcError as error:
+                if "active writer" not in str(error) or loop.time() > deadline:
+                    raise
+                await asyncio.sleep(0.2)  # nothing announces the end of the other process
+            else:
+                return answer["thread"]["id"]
+
+
+async def _ask(
+    server: AppServer, method: str, params: Mapping[str, Any], shown: Mapping[str, Any] | None = None
+) -> Any:
+    try:
+        return await server.request(method, params, shown=shown)
+    except RpcError as error:
+        raise AgentFailed(str(error), reason="start_failed") from error
+
+

@@ -1,0 +1,63 @@
+"""The real Codex, offline: a bench, and the scripted model as a server of its own."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from nats.aio.client import Client
+from runyard_runner.testbench import KEY, Bench, make_bench
+
+from runyard_runner_codex.adapters.agent import CodexAgent
+from runyard_runner_codex.settings import Settings
+
+MakeBench = Callable[..., Awaitable[Bench]]
+
+
+def script(*steps: dict[str, Any]) -> str:
+    """A prompt that makes the scripted model act."""
+    return f"[[script: {json.dumps({'steps': steps})}]]"
+
+
+@pytest.fixture(scope="session")
+def model_url() -> Iterator[str]:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    command = [sys.executable, "-m", "runyard_llm_gateway.providers.scripted", "--port", str(port)]
+    process = subprocess.Popen(command)
+    url = f"http://127.0.0.1:{port}"
+    transport = httpx.HTTPTransport(retries=10)
+    try:
+        with httpx.Client(transport=transport) as client:
+            client.get(f"{url}/v1/models")
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+async def bench(nats_client: Client, tenant: str, tmp_path: Path, model_url: str) -> AsyncIterator[MakeBench]:
+    agents: list[CodexAgent] = []
+
+    async def make(**changes: Any) -> Bench:
+        values = {
+            "workspaces_root": tmp_path / "workspaces",
+            "agents_root": tmp_path / "agents",
+            "run_token_key": KEY,
+            "llm_gateway_url": model_url,
+            **changes,
+        }
+        settings = Settings.model_validate(values)
+        agents.append(CodexAgent(settings))
+        return await make_bench(nats_client, agents[-1], settings, tenant=tenant)
+
+    yield make
+    for agent in agents:
+        await agent.close()
