@@ -2,7 +2,7 @@
 
 import typer
 
-from runyard_stack.cli import lifecycle
+from runyard_stack.cli import info, lifecycle, runs
 
 app = typer.Typer(
     name="runyard",
@@ -14,6 +14,10 @@ app = typer.Typer(
 app.command()(lifecycle.up)
 app.command()(lifecycle.status)
 app.command()(lifecycle.down)
+for command in (runs.run, runs.replay, runs.runs, runs.cancel, runs.approve, runs.diff):
+    app.command()(command)
+for command in (info.token, info.doctor, info.version):
+    app.command()(command)
 
 
 def main() -> None:
