@@ -24,7 +24,7 @@ PR_SET_PDEATHSIG = 1
 POLL = 0.02
 
 
-class LineTooLong(Exception):  # noqa: N818 - names the condition
+class LineTooLong(Exception):
     """A native line is longer than the reader accepts."""
 
 
@@ -93,6 +93,16 @@ class Child:
         family = {**family, **family_of(self.pid, self.mark)}
         _signal_all(family, signal.SIGKILL)
         await _gone(family, self.process, 2.0)
+        await self._see_out()
+
+    async def _see_out(self) -> None:
+        """A pipe with more in it than was read stays open until its end has been seen."""
+        for stream in (self.process.stdout, self.process.stderr):
+            # Somebody may still be reading: then they will see it.
+            with contextlib.suppress(RuntimeError, TimeoutError):
+                async with asyncio.timeout(1.0):
+                    while stream and await stream.read(CHUNK):
+                        pass
 
 
 async def spawn(

@@ -122,6 +122,7 @@ class RecordingTransport(SubprocessCLITransport):
                     yield message
         except LineTooLong as error:
             self._errors.append(str(error))
+            self.kill = True
         finally:
             self._tape.end()
         if not self._closing:
