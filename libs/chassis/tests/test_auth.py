@@ -10,6 +10,8 @@ from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
+from starlette.testclient import WebSocketDenialResponse
+
 from runyard_chassis import (
     LLM_AUDIENCE,
     AdminDep,
@@ -21,7 +23,6 @@ from runyard_chassis import (
     create_app,
     derive_key,
 )
-from starlette.testclient import WebSocketDenialResponse
 
 KEY = "k" * 40
 TOKENS = Tokens(KEY)

@@ -2,14 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from faststream.nats.message import NatsMessage
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from pydantic import SecretStr
+
 from runyard_chassis import CommandServer, Conflict, Problem, ServiceSettings, raise_for_problem
 from runyard_events.commands import CancelRun, Command, CommandBus, Reply, RequestRun, SteerRun, command
 from runyard_events.connection import connect
@@ -39,12 +41,15 @@ def cancel(tenant: str = "t1", run: str = "r1") -> Command[CancelRun]:
 
 
 @asynccontextmanager
-async def queue_emptied(jetstream: JetStreamContext) -> AsyncIterator[None]:
-    """Ends when nothing is left in the queue, waiting for the acknowledgements to arrive."""
+async def acknowledged(client: Client) -> AsyncGenerator[None]:
+    """Ends when the one command of the block has left the queue: acknowledged or terminated."""
+    acknowledgements = await client.subscribe(f"$JS.ACK.{COMMANDS}.{SERVICE}.>")
+    await client.flush()
     yield
-    async with asyncio.timeout(10):
-        while (await jetstream.stream_info(COMMANDS)).state.messages:
-            await asyncio.sleep(0.01)
+    while (await acknowledgements.next_msg(timeout=5)).data not in {b"", b"+TERM"}:  # an empty one is +ACK
+        pass
+    await acknowledgements.unsubscribe()
+    assert (await JetStreamContext(client).stream_info(COMMANDS)).state.messages == 0
 
 
 async def dead_letter(jetstream: JetStreamContext) -> dict[str, Any]:
@@ -56,7 +61,7 @@ async def dead_letter(jetstream: JetStreamContext) -> dict[str, Any]:
 
 
 async def test_a_handler_gets_the_decoded_command_and_its_reply_reaches_the_sender(
-    server: CommandServer, bus: CommandBus, jetstream: JetStreamContext
+    server: CommandServer, bus: CommandBus, nats_client: Client, jetstream: JetStreamContext
 ) -> None:
     seen: list[Command[CancelRun]] = []
 
@@ -65,7 +70,7 @@ async def test_a_handler_gets_the_decoded_command_and_its_reply_reaches_the_send
         return Reply(ok=True, seq=7, result={"run": one.payload.run_id})
 
     server.on(CancelRun)(handle)
-    async with queue_emptied(jetstream), server:
+    async with acknowledged(nats_client), server:
         reply = await bus.request(cancel(tenant="t9"))
         assert reply == Reply(ok=True, seq=7, result={"run": "r1"})
         assert seen[0].tenant_id == "t9"
@@ -73,9 +78,7 @@ async def test_a_handler_gets_the_decoded_command_and_its_reply_reaches_the_send
         assert await server.check()
 
 
-async def test_commands_sent_while_nobody_serves_are_carried_out_later(
-    server: CommandServer, bus: CommandBus
-) -> None:
+async def test_commands_sent_while_nobody_serves_are_carried_out_later(server: CommandServer, bus: CommandBus) -> None:
     done: asyncio.Queue[str] = asyncio.Queue()
 
     async def handle(one: Command[CancelRun]) -> None:
@@ -88,7 +91,7 @@ async def test_commands_sent_while_nobody_serves_are_carried_out_later(
 
 
 async def test_a_refused_command_is_answered_with_its_problem_and_not_repeated(
-    server: CommandServer, bus: CommandBus, jetstream: JetStreamContext
+    server: CommandServer, bus: CommandBus, nats_client: Client, jetstream: JetStreamContext
 ) -> None:
     calls = 0
 
@@ -98,7 +101,7 @@ async def test_a_refused_command_is_answered_with_its_problem_and_not_repeated(
         raise Conflict("It has ended.", type="run-ended")
 
     server.on(CancelRun)(handle)
-    async with queue_emptied(jetstream), server:
+    async with acknowledged(nats_client), server:
         reply = await bus.request(cancel())
     assert calls == 1
     with pytest.raises(Problem) as caught:
@@ -123,7 +126,11 @@ async def test_a_handler_that_fails_once_is_called_again(server: CommandServer, 
 
 
 async def test_the_last_failure_is_answered_with_a_500_and_goes_to_the_dead_letters(
-    server: CommandServer, bus: CommandBus, jetstream: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    server: CommandServer,
+    bus: CommandBus,
+    nats_client: Client,
+    jetstream: JetStreamContext,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("runyard_chassis.commands.RETRY_DELAYS", (0.01,))
     calls = 0
@@ -134,7 +141,7 @@ async def test_the_last_failure_is_answered_with_a_500_and_goes_to_the_dead_lett
         raise RuntimeError("secret sk-ant-abcdefghijklmnopqrstuvwxyz")
 
     server.on(CancelRun)(handle)
-    async with queue_emptied(jetstream), server:
+    async with acknowledged(nats_client), server:
         reply = await bus.request(cancel(run="doomed"))
         assert reply.problem is not None
         assert (reply.problem.status, reply.problem.type) == (500, "internal-error")
@@ -154,9 +161,9 @@ async def test_the_last_failure_is_answered_with_a_500_and_goes_to_the_dead_lett
     ],
 )
 async def test_bytes_that_are_no_command_go_to_the_dead_letters_with_a_reason(
-    server: CommandServer, jetstream: JetStreamContext, body: bytes, reason: str
+    server: CommandServer, nats_client: Client, jetstream: JetStreamContext, body: bytes, reason: str
 ) -> None:
-    async with queue_emptied(jetstream), server:
+    async with acknowledged(nats_client), server:
         await jetstream.publish("cmd.orchestrator.cancel-run", body)
         letter = await dead_letter(jetstream)
     assert reason in letter["reason"]
@@ -164,9 +171,9 @@ async def test_bytes_that_are_no_command_go_to_the_dead_letters_with_a_reason(
 
 
 async def test_a_command_without_a_handler_goes_to_the_dead_letters(
-    server: CommandServer, bus: CommandBus, jetstream: JetStreamContext
+    server: CommandServer, bus: CommandBus, nats_client: Client, jetstream: JetStreamContext
 ) -> None:
-    async with queue_emptied(jetstream), server:
+    async with acknowledged(nats_client), server:
         await bus.send(cancel())
         letter = await dead_letter(jetstream)
     assert letter["reason"] == "orchestrator does not handle orchestrator.cancel-run"
@@ -186,9 +193,7 @@ async def test_a_handler_longer_than_the_ack_wait_is_called_once(
 
     server.on(CancelRun)(handle)
     async with server:
-        server._ack_wait = 0.03
-        from faststream.nats.message import NatsMessage
-
+        server._ack_wait = 0.03  # pyright: ignore[reportPrivateUsage]
         original = NatsMessage.in_progress
 
         async def in_progress(self: NatsMessage) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import Column, Integer, MetaData, String, Table, text
+
 from runyard_chassis import Database, migrations
 from runyard_chassis.database import async_url
 from runyard_chassis.migrations import MigrationError, head_of
-from sqlalchemy import Column, Integer, MetaData, String, Table, text
 
 FIRST = '''"""Things."""
 
@@ -86,7 +87,7 @@ async def test_migrating_creates_the_schema_and_everything_in_it(database: Datab
 async def test_migrations_can_be_taken_back_and_applied_again(database: Database, package: str) -> None:
     await database.migrate(package)
     await database.downgrade(package, "-1")
-    assert [type(one) for one in await database.drift(package, MODELS)] != []
+    assert await database.drift(package, MODELS) != []
     await database.downgrade(package)
     assert await tables(database) == {"things_schema.alembic_version"}
     await database.migrate(package)
@@ -98,13 +99,12 @@ async def test_models_that_differ_from_the_migrated_schema_are_reported(database
     other = MetaData()
     Table("things", other, Column("id", Integer, primary_key=True), Column("name", String(99), nullable=False))
     Table("more", other, Column("id", Integer, primary_key=True))
-    kinds = {str(one[0]) if isinstance(one, tuple) else str(one[0][0]) for one in await database.drift(package, other)}
-    assert kinds == {"add_table", "modify_type"}
+    found = repr(await database.drift(package, other))
+    assert "add_table" in found
+    assert "modify_type" in found
 
 
-async def test_tables_of_another_service_are_no_drift(
-    database: Database, database_url: str, package: str
-) -> None:
+async def test_tables_of_another_service_are_no_drift(database: Database, database_url: str, package: str) -> None:
     neighbour = Database(database_url, "neighbour")
     await neighbour.migrate(package)
     await neighbour.close()

@@ -7,15 +7,16 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from runyard_chassis import PortTakenError, Service, StartFailedError, create_app, serve
 from starlette.responses import StreamingResponse
+
+from runyard_chassis import PortTakenError, Service, StartFailedError, create_app, serve
 
 HOST = "127.0.0.1"
 
@@ -31,7 +32,7 @@ def service(name: str, app: FastAPI) -> Service:
 
 
 @asynccontextmanager
-async def serving(*services: Service) -> AsyncIterator[asyncio.Event]:
+async def serving(*services: Service) -> AsyncGenerator[asyncio.Event]:
     """Serves while the block runs; the stop event that it yields may be set earlier."""
     stop, ready = asyncio.Event(), asyncio.Event()
     task = asyncio.create_task(serve(services, stop, on_ready=ready.set))
@@ -130,7 +131,7 @@ async def test_lifespans_are_closed_at_a_stop() -> None:
     seen: list[str] = []
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         seen.append("opened")
         yield
         seen.append("closed")
@@ -144,7 +145,7 @@ async def test_a_taken_port_is_named_with_the_remedy_and_nothing_starts() -> Non
     started: list[str] = []
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         started.append("x")
         yield
 
@@ -162,12 +163,12 @@ async def test_a_service_that_cannot_start_stops_the_others() -> None:
     closed = asyncio.Event()
 
     @asynccontextmanager
-    async def fine(_: FastAPI) -> AsyncIterator[None]:
+    async def fine(_: FastAPI) -> AsyncGenerator[None]:
         yield
         closed.set()
 
     @asynccontextmanager
-    async def broken(_: FastAPI) -> AsyncIterator[None]:
+    async def broken(_: FastAPI) -> AsyncGenerator[None]:
         raise ConnectionError("no database")
         yield
 
@@ -192,7 +193,8 @@ PROGRAM = """
             yield
             get_logger("demo").info("demo.stopped")
 
-        return Service("demo", create_app("demo", settings=settings, lifespan=lifespan), settings.host, settings.port)
+        return Service("demo", create_app("demo", settings=settings, lifespan=lifespan), settings.host,
+        settings.port)
 
     run_service(build, Settings)
 """

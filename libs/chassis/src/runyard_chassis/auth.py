@@ -21,7 +21,8 @@ LLM_AUDIENCE = "runyard-llm"
 ALGORITHM = "HS256"
 LEEWAY = timedelta(seconds=5)
 
-# Ids of tenants, users and runs become NATS subject tokens and folder names: nothing else may come in by a token.
+# Ids of tenants, users and runs become NATS subject tokens and folder names: nothing else may come in by a
+# token.
 Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 
 
@@ -146,7 +147,7 @@ def tokens_of(connection: HTTPConnection) -> Tokens:
     """The verifier that `create_app(tokens=...)` put on the app."""
     tokens = getattr(connection.app.state, "tokens", None)
     if not isinstance(tokens, Tokens):
-        raise RuntimeError("create_app() was given no `tokens`, so no route may ask for a caller")
+        raise TypeError("the app was not made by create_app(): it has no tokens to verify with")
     return tokens
 
 
@@ -161,14 +162,10 @@ def authenticate(tokens: Tokens, token: str | None) -> Caller:
     try:
         claims = tokens.verify(token)
     except TokenError as error:
-        raise Unauthorized(
-            "The token has expired." if error.expired else "The token is not valid."
-        ) from error
+        raise Unauthorized("The token has expired." if error.expired else "The token is not valid.") from error
     if claims.user is None:
         raise Unauthorized("The token is not valid.")
-    return Caller(
-        tenant=claims.tenant, user=claims.user, role=claims.role or "user", claims=claims, token=token
-    )
+    return Caller(tenant=claims.tenant, user=claims.user, role=claims.role or "user", claims=claims, token=token)
 
 
 class _BearerToken(HTTPBase):

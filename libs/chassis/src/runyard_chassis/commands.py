@@ -1,7 +1,7 @@
 """Carries out a service's commands: FastStream on the durable consumer that runyard_events.topology declares.
 
-A handler gets a decoded command and returns its Reply once the command's events stand in the log. It may be called
-twice for one command (a reply lost, a process killed), so it decides from the log, not from memory.
+A handler gets a decoded command and returns its Reply once the command's events stand in the log. It may be
+called twice for one command (a reply lost, a process killed), so it decides from the log, not from memory.
 
 | what happens | what becomes of the command |
 |---|---|
@@ -13,21 +13,20 @@ twice for one command (a reply lost, a process killed), so it decides from the l
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
+from runyard_chassis import tracing
+from runyard_chassis.logs import get_logger, log_context
+from runyard_chassis.problems import InternalError, Problem
+from runyard_chassis.settings import ServiceSettings
 from runyard_events.commands import Command, CommandPayload, Reply, ReplyProblem, decode_command
 from runyard_events.connection import inbox_prefix
 from runyard_events.dead_letters import bury
 from runyard_events.errors import Malformed
 from runyard_events.redact import Redactor
 from runyard_events.topology import COMMANDS
-
-from runyard_chassis import tracing
-from runyard_chassis.logs import get_logger, log_context
-from runyard_chassis.problems import InternalError, Problem
-from runyard_chassis.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from faststream.nats import NatsBroker
@@ -149,9 +148,7 @@ class CommandServer:
             info = await broker.connection.jetstream().consumer_info(COMMANDS, self.service)
         except NotFoundError as error:
             await broker.stop()
-            raise RuntimeError(
-                f"NATS has no consumer {self.service} on {COMMANDS}: run ensure_topology()"
-            ) from error
+            raise RuntimeError(f"NATS has no consumer {self.service} on {COMMANDS}: run ensure_topology()") from error
         self._max_deliver = info.config.max_deliver or -1
         self._ack_wait = info.config.ack_wait or self._ack_wait
 
@@ -172,9 +169,7 @@ class CommandServer:
                     run_id=getattr(command.payload, "run_id", None),
                     workspace_id=getattr(command.payload, "workspace_id", None),
                 ),
-                tracing.span(
-                    command.type, kind="consumer", parent=command.traceparent, command_id=command.id
-                ),
+                tracing.span(command.type, kind="consumer", parent=command.traceparent, command_id=command.id),
             ):
                 await self._carry_out(message, command, handler)
 
@@ -194,7 +189,7 @@ class CommandServer:
             # Stopping: another process may take it up now instead of when the ack wait is over.
             await message.nack()
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001  # whatever it is, the command is tried again and the log has it
             await self._failed(message, command)
             return
         await self._reply(command, reply)
@@ -233,7 +228,7 @@ class CommandServer:
         raise RejectMessage
 
     @asynccontextmanager
-    async def _kept_alive(self, message: "NatsMessage") -> AsyncIterator[None]:
+    async def _kept_alive(self, message: "NatsMessage") -> AsyncGenerator[None]:
         """Tells the server that a long command (a clone) is still being worked on."""
 
         async def tell() -> None:

@@ -1,6 +1,6 @@
 """One PostgreSQL schema per service: engine, sessions, transactions."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,7 +14,8 @@ from runyard_chassis import migrations
 class Database:
     """A service's own schema in the shared database.
 
-    The search path is the schema, then `public` (where extensions live). Nothing connects before the first use.
+    The search path is the schema, then `public` (where extensions live). Nothing connects before the first
+    use.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Database:
         return self._sessions()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncSession]:
+    async def transaction(self) -> AsyncGenerator[AsyncSession]:
         """A session in a transaction: committed at the end, rolled back on an error."""
         async with self._sessions() as session, session.begin():
             yield session

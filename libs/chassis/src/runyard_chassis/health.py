@@ -18,9 +18,7 @@ Check = Callable[[], Awaitable[Any]]
 _log = get_logger(__name__)
 
 
-def health_router(
-    checks: Mapping[str, Check], registry: CollectorRegistry, *, check_timeout: float
-) -> APIRouter:
+def health_router(checks: Mapping[str, Check], registry: CollectorRegistry, *, check_timeout: float) -> APIRouter:
     """Routes `/health`, `/ready` and `/metrics`."""
     router = APIRouter(tags=["service"])
 

@@ -45,10 +45,10 @@ def create_app(
 ) -> FastAPI:
     """An app with `/health`, `/ready`, `/metrics`, problems, request ids, a body limit and quick stops.
 
-    `ready` names the checks behind `/ready`; `tokens` (by default the users' tokens under `settings.jwt_secret_key`)
-    is what `CallerDep` verifies with. On `app.state`: `tokens`, `metrics` (the app's own CollectorRegistry, for
-    the service's metrics), `stopping` (an Event set when the service stops; event streams are ended by it) and
-    `tracer_provider`.
+    `ready` names the checks behind `/ready`; `tokens` (by default the users' tokens under
+    `settings.jwt_secret_key`) is what `CallerDep` verifies with. On `app.state`: `tokens`, `metrics` (the
+    app's own CollectorRegistry, for the service's metrics), `stopping` (an Event set when the service
+    stops; event streams are ended by it) and `tracer_provider`.
     """
     settings = settings or ServiceSettings()
     package_version = _version_of(service)

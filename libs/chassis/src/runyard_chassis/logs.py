@@ -4,23 +4,16 @@ import logging
 import sys
 from collections.abc import Generator, Mapping, MutableMapping
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol, TextIO, cast
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from runyard_chassis import tracing
+from runyard_events.redact import Redactor
 
 # Chatty at INFO about what our own events already say.
 _QUIET = {"uvicorn.access": logging.WARNING, "httpx": logging.WARNING, "asyncio": logging.WARNING}
-
-
-class Redacts(Protocol):
-    """What logs need of `runyard_events.redact.Redactor`."""
-
-    def clean_value(self, value: Any, /) -> Any:
-        """The JSON value without the secrets in it."""
-        ...
 
 
 def get_logger(name: str | None = None) -> FilteringBoundLogger:
@@ -31,9 +24,7 @@ def get_logger(name: str | None = None) -> FilteringBoundLogger:
 @contextmanager
 def log_context(**ids: Any) -> Generator[None]:
     """Adds ids (`run_id=...`) to every line logged inside, also by libraries; None values are left out."""
-    with structlog.contextvars.bound_contextvars(
-        **{name: str(value) for name, value in ids.items() if value}
-    ):
+    with structlog.contextvars.bound_contextvars(**{name: str(value) for name, value in ids.items() if value}):
         yield
 
 
@@ -41,7 +32,7 @@ def configure_logging(
     level: str = "INFO",
     *,
     format: Literal["auto", "json", "console"] = "auto",  # noqa: A002  # as in LOG_FORMAT
-    redactor: Redacts | None = None,
+    redactor: Redactor | None = None,
     stream: TextIO | None = None,
 ) -> None:
     """Sends structlog and stdlib logging (uvicorn, nats, alembic ...) through one pipe to `stream` (stdout).
@@ -51,7 +42,7 @@ def configure_logging(
     """
     out = stream or sys.stdout
     pretty = format == "console" or (format == "auto" and out.isatty())
-    shared = _shared_processors(redactor or _default_redactor(), pretty=pretty)
+    shared = _shared_processors(redactor or Redactor(), pretty=pretty)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -77,7 +68,7 @@ def configure_logging(
     logging.captureWarnings(capture=True)
 
 
-def _shared_processors(redactor: Redacts | None, *, pretty: bool) -> list[Processor]:
+def _shared_processors(redactor: Redactor, *, pretty: bool) -> list[Processor]:
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -90,8 +81,7 @@ def _shared_processors(redactor: Redacts | None, *, pretty: bool) -> list[Proces
     ]
     if not pretty:
         processors.append(structlog.processors.format_exc_info)
-    if redactor is not None:
-        processors.append(_redaction(redactor))
+    processors.append(_redaction(redactor))
     return processors
 
 
@@ -108,7 +98,7 @@ def _add_trace_ids(_logger: Any, _method: str, event: EventDict) -> EventDict:
     return event
 
 
-def _redaction(redactor: Redacts) -> Processor:
+def _redaction(redactor: Redactor) -> Processor:
     def redact(_logger: Any, _method: str, event: EventDict) -> Mapping[str, Any]:
         kept: MutableMapping[str, Any] = {}
         for name, value in event.items():
@@ -130,11 +120,3 @@ def _json_value(value: Any) -> Any:
             return [_json_value(item) for item in cast("list[Any]", value)]
         case _:
             return str(value)
-
-
-def _default_redactor() -> Redacts | None:
-    try:
-        from runyard_events.redact import Redactor  # noqa: PLC0415  # pyright: ignore
-    except ImportError:
-        return None
-    return cast("Redacts", Redactor())

@@ -140,8 +140,8 @@ class BodyLimit:
 class EndStreams:
     """Ends open event streams when the service stops, with a clean last chunk, so that a stop is quick.
 
-    uvicorn waits for its connections and then cuts them; a client that is cut sees an error, one whose stream ends
-    reconnects with its `Last-Event-ID`.
+    uvicorn waits for its connections and then cuts them; a client that is cut sees an error, one whose
+    stream ends reconnects with its `Last-Event-ID`.
     """
 
     def __init__(self, app: ASGIApp, *, stopping: asyncio.Event) -> None:

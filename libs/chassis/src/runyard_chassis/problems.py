@@ -21,12 +21,12 @@ def phrase(status: int) -> str:
         return "Error"
 
 
-class Problem(Exception):  # noqa: N818  # the field's own name for it
+class Problem(Exception):  # the field's own name for it
     """What went wrong, fit to be shown to the caller.
 
-    `type` is a stable slug that programs compare (`run-not-found`), `title` the same in words, `detail` says what
-    is wrong this time. Further members (`errors`, `retry_after` ...) go along as they are. Never put a secret or
-    an exception's text in one.
+    `type` is a stable slug that programs compare (`run-not-found`), `title` the same in words, `detail`
+    says what is wrong this time. Further members (`errors`, `retry_after` ...) go along as they are. Never
+    put a secret or an exception's text in one.
     """
 
     def __init__(

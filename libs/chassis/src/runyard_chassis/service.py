@@ -53,6 +53,14 @@ class StartFailedError(Exception):
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
         # Several servers share a loop: signals are handled once, by whoever runs it.
@@ -81,13 +89,13 @@ async def serve(
             asyncio.create_task(_run(service, server, sock), name=f"serve-{service.name}")
             for (service, server), sock in zip(running, sockets, strict=True)
         ]
-        watcher = asyncio.create_task(_announce([server for _, server in running], on_ready))
-        stopped = asyncio.create_task(stop.wait())
+        until_stop = [asyncio.create_task(stop.wait())]
+        announcing = [asyncio.create_task(_announce([server for _, server in running], on_ready))]
         try:
-            await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*tasks, *until_stop], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            watcher.cancel()
-            stopped.cancel()
+            for waiting in (*until_stop, *announcing):
+                waiting.cancel()
             _ask_to_stop(running)
             results = await asyncio.gather(*tasks, return_exceptions=True)
     _raise_first(results)
@@ -111,8 +119,8 @@ def _ask_to_stop(running: Sequence[tuple[Service, _Server]]) -> None:
 
 
 async def _announce(servers: Sequence[_Server], on_ready: Callable[[], None] | None) -> None:
-    while not all(server.started for server in servers):
-        await asyncio.sleep(0.005)
+    for server in servers:
+        await server.up.wait()
     if on_ready is not None:
         on_ready()
 

@@ -14,8 +14,8 @@ S = TypeVar("S", bound="ServiceSettings")
 class ServiceSettings(BaseSettings):
     """Base of each service's `Settings`; built from the environment, or by keyword when the stack wires services.
 
-    A subclass gives `port` its default and adds its own fields. `STRONG_SECRETS` names the fields that production
-    refuses when they are empty, a default, or shorter than 32 characters.
+    A subclass gives `port` its default and adds its own fields. `STRONG_SECRETS` names the fields that
+    production refuses when they are empty, a default, or shorter than 32 characters.
     """
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)

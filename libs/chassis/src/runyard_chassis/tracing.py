@@ -1,8 +1,8 @@
 """OpenTelemetry across HTTP and NATS: off, and only a few context lookups, unless an OTLP endpoint is configured.
 
-The API package comes with FastAPI; the SDK and exporter come with `runyard-chassis[otel]` and are imported only
-when `OTEL_EXPORTER_OTLP_ENDPOINT` is set. Each service has its own tracer, carried by a context variable, so that
-several services in one process are still several services in a trace.
+The API package comes with FastAPI; the SDK and exporter come with `runyard-chassis[otel]` and are imported
+only when `OTEL_EXPORTER_OTLP_ENDPOINT` is set. Each service has its own tracer, carried by a context
+variable, so that several services in one process are still several services in a trace.
 """
 
 from collections.abc import Generator
@@ -43,9 +43,7 @@ def use(provider: trace.TracerProvider | None) -> None:
 
 
 @contextmanager
-def span(
-    name: str, *, kind: Kind = "internal", parent: str | None = None, **attributes: Any
-) -> Generator[None]:
+def span(name: str, *, kind: Kind = "internal", parent: str | None = None, **attributes: Any) -> Generator[None]:
     """A span around a piece of work; `parent` is a W3C traceparent that came with a command or an event."""
     tracer = _tracer.get()
     if tracer is None:
@@ -53,9 +51,7 @@ def span(
         return
     context = _propagator.extract({"traceparent": parent}) if parent else None
     present = {f"runyard.{key}": str(value) for key, value in attributes.items() if value is not None}
-    with tracer.start_as_current_span(
-        name, context=context, kind=trace.SpanKind[kind.upper()], attributes=present
-    ):
+    with tracer.start_as_current_span(name, context=context, kind=trace.SpanKind[kind.upper()], attributes=present):
         yield
 
 

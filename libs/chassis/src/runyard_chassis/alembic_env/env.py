@@ -1,3 +1,4 @@
+# ruff: noqa: INP001  # Alembic loads it by path
 """Alembic's environment for every service: runs on the connection that runyard_chassis.migrations hands over."""
 
 from alembic import context

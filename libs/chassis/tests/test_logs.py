@@ -1,0 +1,109 @@
+"""One JSON object per line, for our events and the libraries'."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from runyard_chassis import configure_logging, get_logger, log_context
+from runyard_events.redact import Redactor
+
+CANARY = "canary-5f0e2d7c9b1a"
+
+
+@pytest.fixture
+def out() -> Iterator[io.StringIO]:
+    """What is logged, as JSON lines; logging is as before afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    configure_logging("INFO", format="json", stream=stream, redactor=Redactor.for_secrets([CANARY], salt="s"))
+    yield stream
+    structlog.reset_defaults()
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def fail(text: str) -> None:
+    raise LookupError(text)
+
+
+def lines(out: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_an_event_is_one_line_with_the_ids_of_its_context(out: io.StringIO) -> None:
+    with log_context(run_id="r1", session_id=None, tenant_id="t1"):
+        get_logger("demo").info("run.started", attempt=2)
+    get_logger("demo").info("after")
+    first, second = lines(out)
+    assert first.pop("timestamp").endswith("Z")
+    assert first == {
+        "event": "run.started",
+        "attempt": 2,
+        "run_id": "r1",
+        "tenant_id": "t1",
+        "level": "info",
+        "logger": "demo",
+    }
+    assert "run_id" not in second
+
+
+def test_a_library_s_line_has_the_same_shape(out: io.StringIO) -> None:
+    with log_context(run_id="r1"):
+        logging.getLogger("uvicorn.error").warning("port %d", 80)
+    (line,) = lines(out)
+    assert (line["event"], line["level"], line["logger"], line["run_id"]) == (
+        "port 80",
+        "warning",
+        "uvicorn.error",
+        "r1",
+    )
+
+
+def test_an_exception_is_part_of_its_line(out: io.StringIO) -> None:
+    try:
+        fail("gone")
+    except LookupError:
+        get_logger().exception("failed")
+    (line,) = lines(out)
+    assert "LookupError: gone" in line["exception"]
+
+
+def test_lines_below_the_level_are_left_out(out: io.StringIO) -> None:
+    get_logger("demo").debug("quiet")
+    logging.getLogger("uvicorn.access").info("GET /?token=secret")
+    logging.getLogger("nats").debug("quiet")
+    assert out.getvalue() == ""
+
+
+def test_secrets_are_replaced_wherever_they_stand(out: io.StringIO) -> None:
+    with log_context(header=CANARY):
+        try:
+            fail(CANARY)
+        except LookupError:
+            get_logger("x").exception("with " + CANARY, inner={"deep": [CANARY]}, error=ValueError(CANARY))
+    logging.getLogger("nats").error("password %s", CANARY)
+    logging.getLogger("x").error("key", extra={"key": CANARY})
+    logging.getLogger("x").error("%s", "sk-ant-" + "api03-" + "x" * 30)
+    assert len(lines(out)) == 4
+    assert CANARY not in out.getvalue()
+    assert "sk-ant-api03" not in out.getvalue()
+
+
+def test_the_console_form_is_for_people() -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    configure_logging("INFO", format="console", stream=stream)
+    get_logger("demo").info("run.started", run_id="r1")
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    assert "run.started" in stream.getvalue()
+    assert not stream.getvalue().startswith("{")
