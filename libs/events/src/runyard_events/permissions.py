@@ -100,7 +100,7 @@ _PUBLISH: dict[str, list[str]] = {
         "cmd.workspace.>",
         "cmd.runner.>",
         *_read("ev.*.session.>"),
-        *_last("ev.*.session.>"),
+        *_last("ev.*.session.>", "ev.*.workspace.*.lifecycle"),
         *_work(COMMANDS, "orchestrator"),
         *_work(EVENTS, "orchestrator-process"),
         f"$JS.API.STREAM.INFO.{COMMANDS}",

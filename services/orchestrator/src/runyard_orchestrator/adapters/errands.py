@@ -1,0 +1,79 @@
+"""Sends other services out: make a worktree, remove it, start a run."""
+
+from runyard_events import CommandBus, derived_id
+from runyard_events.commands import CommandPayload, OpenWorktree, RemoveWorktree, StartRun, command
+from runyard_orchestrator.adapters.ledger import Cause
+from runyard_orchestrator.domain.facts import OWNER
+from runyard_orchestrator.domain.owed import Errand, OpenTree, RemoveTree, Start
+from runyard_orchestrator.domain.state import State
+from runyard_orchestrator.store.reading import Rows, SessionKey
+
+
+class Errands:
+    """The commands that this service gives to others."""
+
+    def __init__(self, bus: CommandBus, rows: Rows) -> None:
+        self._bus = bus
+        self._rows = rows
+
+    async def send(
+        self,
+        key: SessionKey,
+        state: State,
+        errand: Errand,
+        *,
+        cause: Cause | None = None,
+        attempt: int = 0,
+        prompt: str | None = None,
+    ) -> None:
+        """Queues the command; the same errand and attempt within two minutes is queued once.
+
+        `prompt` spares reading it for a run that was just asked for.
+
+        Raises:
+            LogUnavailable: not known whether it was queued.
+        """
+        payload = await self._payload(key, state, errand, prompt)
+        if payload is None:
+            return
+        about = errand.run_id if isinstance(errand, Start) else key.session_id
+        await self._bus.send(
+            command(
+                payload,
+                tenant_id=key.tenant_id,
+                actor=f"service:{OWNER}",
+                command_id=derived_id(payload.TYPE, about, attempt),
+                correlation_id=cause.correlation_id if cause else None,
+                traceparent=cause.traceparent if cause else None,
+            )
+        )
+
+    async def _payload(
+        self, key: SessionKey, state: State, errand: Errand, prompt: str | None
+    ) -> CommandPayload | None:
+        workspace = state.session.workspace_id
+        match errand:
+            case OpenTree():
+                return OpenWorktree(workspace_id=workspace, session_id=key.session_id)
+            case RemoveTree():
+                return RemoveWorktree(workspace_id=workspace, session_id=key.session_id)
+            case Start(run_id=run_id):
+                words = prompt if prompt is not None else await self._rows.prompt(key, run_id)
+                return None if words is None else _start(key, state, run_id, words)
+
+
+def _start(key: SessionKey, state: State, run_id: str, prompt: str) -> StartRun:
+    session, run = state.session, state.run(run_id)
+    return StartRun(
+        session_id=key.session_id,
+        run_id=run_id,
+        workspace_id=session.workspace_id,
+        runner_type=session.runner_type,
+        prompt=prompt,
+        thread_id=session.runner_thread_id,
+        native_thread_id=run.native_thread_id or state.native_thread_id,
+        working_directory=session.working_directory or "",
+        approval_policy=session.approval_policy,
+        model=session.model,
+        time_limit_seconds=run.time_limit_seconds,
+    )

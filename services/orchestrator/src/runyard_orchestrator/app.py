@@ -1,0 +1,89 @@
+"""Wires the orchestrator; nothing is global."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+from nats.aio.client import Client
+
+from runyard_chassis import CommandServer, Database, Service, create_app
+from runyard_events import CommandBus, EventLog, Redactor, connect
+from runyard_orchestrator import api
+from runyard_orchestrator.adapters.errands import Errands
+from runyard_orchestrator.adapters.ledger import Ledger
+from runyard_orchestrator.adapters.projections import Projections
+from runyard_orchestrator.domain.decisions import Limits
+from runyard_orchestrator.handlers.commands import Commands
+from runyard_orchestrator.handlers.desk import Desk
+from runyard_orchestrator.handlers.keeping import kept_going
+from runyard_orchestrator.handlers.process import Process
+from runyard_orchestrator.settings import Settings
+from runyard_orchestrator.store.reading import Rows
+from runyard_orchestrator.store.tables import SCHEMA
+
+NAME = "orchestrator"
+PACKAGE = "runyard_orchestrator"
+
+
+def build(settings: Settings) -> Service:
+    """The service, ready to be served; it connects when it starts."""
+    database = Database(settings.database_url, SCHEMA)
+    server = CommandServer(settings, NAME, concurrency=settings.command_concurrency)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(database.close)
+            client = await _connect(settings)
+            stack.push_async_callback(client.close)
+            await database.migrate(PACKAGE)
+            log, rows = EventLog(client), Rows(database)
+            projections = Projections(client, log, database)
+            desk = Desk(
+                log=log,
+                ledger=Ledger(log, _redactor(settings)),
+                rows=rows,
+                projections=projections,
+                errands=Errands(CommandBus(client), rows),
+            )
+            app.state.rows = rows
+            await stack.enter_async_context(kept_going(projections=projections.run))
+            await projections.caught_up()
+            await stack.enter_async_context(kept_going(process=Process(client, desk).run))
+            _commands(settings, desk, log).register(server)
+            await stack.enter_async_context(server)
+            yield
+
+    app = create_app(
+        NAME,
+        settings=settings,
+        ready={"database": database.ping, "nats": server.check},
+        lifespan=lifespan,
+        description="Sessions and runs: who may run, who waits, and what became of them.",
+    )
+    app.include_router(api.router)
+    return Service(NAME, app, settings.host, settings.port, settings.shutdown_grace_seconds)
+
+
+def _commands(settings: Settings, desk: Desk, log: EventLog) -> Commands:
+    return Commands(
+        desk,
+        log,
+        limits=Limits(
+            time_limit_seconds=settings.run_time_limit_seconds,
+            longest_time_limit_seconds=settings.longest_run_time_limit_seconds,
+            longest_queue=settings.longest_queue,
+        ),
+        runner_types=frozenset(settings.runner_types),
+        session_wait_seconds=settings.session_wait_seconds,
+    )
+
+
+def _redactor(settings: Settings) -> Redactor:
+    fingerprints = frozenset(settings.redaction_fingerprints.replace(",", " ").split())
+    return Redactor(settings.redaction_salt.get_secret_value(), fingerprints)
+
+
+async def _connect(settings: Settings) -> Client:
+    password = settings.nats_password.get_secret_value() if settings.nats_password else None
+    return await connect(settings.nats_url, service=NAME, user=settings.nats_user, password=password)

@@ -1,0 +1,172 @@
+"""Decide and write, until it holds: the loop that every decision of this service goes through."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from runyard_chassis import Problem, Unavailable
+from runyard_events import Conflict, EventError, EventLog
+from runyard_events.subjects import parse, run_subject, session_subject
+from runyard_orchestrator.adapters.errands import Errands
+from runyard_orchestrator.adapters.ledger import Cause, Ledger
+from runyard_orchestrator.adapters.projections import Projections
+from runyard_orchestrator.domain.facts import Decision, Refusal
+from runyard_orchestrator.domain.owed import CALLS_FOR, Errand, owed_errands, owed_events
+from runyard_orchestrator.domain.state import State
+from runyard_orchestrator.store.reading import Rows, SessionKey
+
+logger = structlog.get_logger(__name__)
+
+Decide = Callable[[State], Decision]
+IsDue = Callable[[Errand, State], int | None]
+_TRIES = 8
+_CATCH_UP_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class _Seat:
+    """One session being decided about; `places` are those of our own last events there."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+    places: dict[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a decision came to: the state with its events, the place of the last one, and their types."""
+
+    state: State
+    seq: int
+    types: frozenset[str] = frozenset()
+
+
+class Desk:
+    """Everything that decisions are made with. In one process they are made one at a time per session."""
+
+    def __init__(
+        self, *, log: EventLog, ledger: Ledger, rows: Rows, projections: Projections, errands: Errands
+    ) -> None:
+        self.rows = rows
+        self.projections = projections
+        self._errands = errands
+        self._log = log
+        self._ledger = ledger
+        self._seats: dict[SessionKey, _Seat] = {}
+
+    async def carry_out(self, key: SessionKey, decide: Decide, cause: Cause, *, run_id: str | None = None) -> Outcome:
+        """Decides on the rows and appends, again and again until nobody was faster.
+
+        A refusal is given out only after the rows were seen to be as new as the log.
+
+        Raises:
+            Problem: the command is refused, or the projection is behind.
+            LogUnavailable: the log is away.
+        """
+        async with self._alone(key) as seat:
+            return await self._decided(key, decide, cause, seat, run_id=run_id)
+
+    async def carry_out_owed(self, key: SessionKey, cause: Cause) -> Outcome:
+        """Appends what a session owes, batch after batch."""
+        types: frozenset[str] = frozenset()
+        state: State | None = None
+        async with self._alone(key) as seat:
+            while True:
+                outcome = await self._decided(key, owed_events, cause, seat, state=state)
+                if not outcome.types:
+                    return replace(outcome, types=types)
+                types, state = types | outcome.types, outcome.state
+
+    async def follow_up(
+        self, key: SessionKey, cause: Cause, *, events: Collection[str] = (), is_due: IsDue | None = None
+    ) -> None:
+        """Brings a session to where nothing is owed: appends what follows, then sends the errands.
+
+        An errand is sent when one of `events` (types that brought us here) or one appended now calls for
+        it, or when `is_due` gives it the number of a further attempt.
+        """
+        outcome = await self.carry_out_owed(key, cause)
+        types = outcome.types.union(events)
+        for errand in owed_errands(outcome.state):
+            attempt = 0 if types & CALLS_FOR[type(errand)] else is_due(errand, outcome.state) if is_due else None
+            if attempt is not None:
+                await self._errands.send(key, outcome.state, errand, cause=cause, attempt=attempt)
+
+    async def send_errands(self, key: SessionKey, outcome: Outcome, cause: Cause, *, prompt: str | None = None) -> None:
+        """Sends what the events just written call for, ahead of the process manager.
+
+        Only to be quick: when the queue does not answer now, the process manager finds the same events.
+        """
+        for errand in owed_errands(outcome.state):
+            if outcome.types & CALLS_FOR[type(errand)]:
+                try:
+                    await self._errands.send(key, outcome.state, errand, cause=cause, prompt=prompt)
+                except EventError as error:
+                    logger.warning("errand.postponed", errand=type(errand).__name__, error=str(error))
+
+    async def _decided(
+        self,
+        key: SessionKey,
+        decide: Decide,
+        cause: Cause,
+        seat: _Seat,
+        *,
+        run_id: str | None = None,
+        state: State | None = None,
+    ) -> Outcome:
+        is_newest = False
+        for _ in range(_TRIES):
+            if state is None:
+                await self._reach_all(seat.places)
+                state = await self.rows.state(key, run_id)
+            decision = decide(state)
+            if isinstance(decision, Refusal):
+                if is_newest:
+                    raise Problem(decision.status, decision.type, detail=decision.detail)
+                await self._reach_all(await self._newest(key, run_id))
+                is_newest, state = True, None
+                continue
+            if not decision:
+                return Outcome(state, _place(state, run_id))
+            try:
+                written = await self._ledger.write(key, state, decision, cause)
+            except Conflict as conflict:
+                if conflict.last is not None:
+                    await self._reach_all({conflict.subject: conflict.last.stream_seq})
+                is_newest, state = False, None
+                continue
+            seat.places.update(written.places)
+            return Outcome(written.state, written.seq, written.types)
+        raise Unavailable("The session is changing too fast to decide about it.", type="too-much-at-once")
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, key: SessionKey) -> AsyncGenerator[_Seat, None]:
+        seat = self._seats.setdefault(key, _Seat())
+        seat.users += 1
+        try:
+            async with seat.lock:
+                yield seat
+        finally:
+            seat.users -= 1
+            if not seat.users:
+                self._seats.pop(key, None)
+
+    async def _newest(self, key: SessionKey, run_id: str | None) -> dict[str, int]:
+        """Where the log itself stands with this session and run."""
+        subjects = [session_subject(key.tenant_id, key.session_id, "lifecycle")]
+        if run_id is not None:
+            subjects.append(run_subject(key.tenant_id, key.session_id, run_id, "lifecycle"))
+        found = [await self._log.last(subject) for subject in subjects]
+        return {last.subject: last.stream_seq for last in found if last is not None}
+
+    async def _reach_all(self, places: Mapping[str, int]) -> None:
+        for subject, place in places.items():
+            if not await self.projections.reached(parse(subject), place, timeout=_CATCH_UP_SECONDS):
+                raise Unavailable("The orchestrator's view of the log is behind.", type="projection-behind")
+
+
+def _place(state: State, run_id: str | None) -> int:
+    return state.run(run_id).stream_seq if run_id is not None else state.session.stream_seq
