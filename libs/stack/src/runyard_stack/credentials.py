@@ -37,6 +37,7 @@ class Credentials(BaseModel):
     postgres_superuser_password: str = Field(default_factory=_password)
     postgres_password: str = Field(default_factory=_password)
     nats_passwords: dict[str, str] = Field(default_factory=dict)
+    redaction_salt: str = Field(default_factory=_password)
     tenant_id: str = Field(default_factory=_id)
     admin_id: str = Field(default_factory=_id)
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from runyard_stack.embedded.child import Child
 from runyard_stack.errors import StackError
 from runyard_stack.progress import Progress
+from runyard_stack.secrecy import is_secret
 from runyard_stack.services import PARTS, Part, Wiring, build, environment_of
 
 WATCH_SECONDS = 0.1
@@ -18,8 +19,7 @@ FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 15.0
 STEADY_SECONDS = 30.0
 
-# What a service in a process of its own may not inherit: other services' secrets and the stack's own choice.
-PROVIDER_SECRETS = ("API_KEY", "AUTH_TOKEN", "ACCESS_KEY", "SECRET")
+# Secrets of providers that a service in a process of its own may inherit.
 PROVIDER_SERVICE = "llm-gateway"
 
 
@@ -99,7 +99,7 @@ def inherited(part: Part, environment: Mapping[str, str]) -> dict[str, str]:
     """What a service sees of our environment: provider keys reach llm-gateway only."""
     if part.name == PROVIDER_SERVICE:
         return dict(environment)
-    return {name: value for name, value in environment.items() if not name.endswith(PROVIDER_SECRETS)}
+    return {name: value for name, value in environment.items() if not is_secret(name)}
 
 
 async def _first(done: Callable[[], bool], stop: asyncio.Event) -> None:

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from runyard_chassis.auth import derive_key
 from runyard_chassis.service import Service
 from runyard_chassis.settings import ServiceSettings
+from runyard_events.redact import Redactor
 from runyard_stack.credentials import Credentials
 from runyard_stack.layout import HOST, Layout
 
@@ -45,6 +46,7 @@ class Wiring:
     database_url: str
     nats_users: Mapping[str, tuple[str, str]]
     jwt_secret_key: str
+    redactor: Redactor
 
     def values(self, part: Part) -> dict[str, Any]:
         """Every setting that the stack decides, by field name; a service takes those that it declares."""
@@ -61,6 +63,8 @@ class Wiring:
             "workspaces_root": layout.workspaces,
             "agents_root": layout.agents / part.name,
             "shutdown_grace_seconds": SHUTDOWN_GRACE_SECONDS,
+            "redaction_salt": SecretStr(self.credentials.redaction_salt),
+            "redaction_fingerprints": ",".join(sorted(self.redactor.fingerprints)),
         }
         if part.name in self.nats_users:
             user, password = self.nats_users[part.name]
@@ -69,9 +73,13 @@ class Wiring:
 
 
 def load_settings_class(part: Part) -> type[ServiceSettings]:
-    """The service's `Settings`."""
+    """The service's settings: the one class that its `settings` module defines."""
     module = importlib.import_module(f"{part.package}.settings")
-    return cast("type[ServiceSettings]", module.Settings)
+    for found in vars(module).values():
+        own = isinstance(found, type) and found.__module__ == module.__name__
+        if own and issubclass(found, ServiceSettings):
+            return found
+    raise TypeError(f"{module.__name__} defines no settings")
 
 
 def load_build(part: Part) -> Callable[[ServiceSettings], Service]:

@@ -16,6 +16,7 @@ from runyard_stack.layout import Layout
 from runyard_stack.models import model_source
 from runyard_stack.probe import ask_ready
 from runyard_stack.progress import Progress
+from runyard_stack.secrecy import redactor
 from runyard_stack.servers import Existing, Servers
 from runyard_stack.services import PARTS, Wiring, load_build
 from runyard_stack.state import State, only_stack_on, write_state
@@ -73,6 +74,7 @@ class Stack:
             database_url=servers.database_url,
             nats_users=servers.users,
             jwt_secret_key=self._environment.get("JWT_SECRET_KEY") or credentials.jwt_secret_key,
+            redactor=redactor(credentials, self._environment),
         )
         host: Host = ManyProcesses(self._progress, self._environment) if self._processes else OneProcess()
         stop_services = asyncio.Event()

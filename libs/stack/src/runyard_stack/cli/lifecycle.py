@@ -16,7 +16,7 @@ from rich.table import Table
 
 from runyard_stack.cli.banner import banner
 from runyard_stack.cli.screen import err, out, problems_explained
-from runyard_stack.credentials import Credentials, read_credentials
+from runyard_stack.credentials import Credentials, load_credentials, read_credentials
 from runyard_stack.embedded.child import tail
 from runyard_stack.errors import StackError
 from runyard_stack.layout import Layout, layout_from_environment
@@ -49,7 +49,9 @@ def up(
 def _up_here(layout: Layout, *, processes: bool, verbose: bool) -> None:
     from runyard_chassis.logs import configure_logging  # noqa: PLC0415 - the other commands do without
     from runyard_chassis.service import run_until_signal  # noqa: PLC0415
+    from runyard_stack.accounts import NATS_USERS  # noqa: PLC0415
     from runyard_stack.progress import ConsoleProgress  # noqa: PLC0415
+    from runyard_stack.secrecy import redactor  # noqa: PLC0415
     from runyard_stack.supervisor import Stack  # noqa: PLC0415
 
     def announce(state: State, credentials: Credentials, seconds: float) -> None:
@@ -65,7 +67,12 @@ def _up_here(layout: Layout, *, processes: bool, verbose: bool) -> None:
         err.print("Stopped; all data is kept.")
 
     with (layout.logs / "services.log").open("a", buffering=1) as log:
-        configure_logging(level, format="auto" if verbose else "json", stream=sys.stderr if verbose else log)
+        configure_logging(
+            level,
+            format="auto" if verbose else "json",
+            redactor=redactor(load_credentials(layout.credentials, NATS_USERS), os.environ),
+            stream=sys.stderr if verbose else log,
+        )
         run_until_signal(run)
 
 
