@@ -90,6 +90,8 @@ _PUBLISH: dict[str, list[str]] = {
         "cmd.orchestrator.>",
         "cmd.workspace.>",
         *_read("ev.>"),
+        # A reader of several subjects names none in its request; the gateway may read them all anyway.
+        f"$JS.API.CONSUMER.CREATE.{EVENTS}.*",
         *_last("ev.>"),
         *_OUTPUTS_READ,
     ],

@@ -1,1 +1,1 @@
-"""Runyard gateway service."""
+"""The public API: takes requests, sends commands, answers from its projection, streams the log."""

@@ -1,0 +1,1 @@
+"""HTTP and WebSocket routes: thin; each names a command or a query."""

@@ -1,0 +1,293 @@
+"""Runs: prompt, list, read, cancel, steer, answer, follow."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+from pydantic import ConfigDict, Field
+from sqlalchemy import RowMapping
+
+from runyard_chassis import CallerDep, NotFound, StreamCallerDep
+from runyard_events.catalogue import TERMINAL_TYPES, Answer
+from runyard_events.commands import AnswerApproval, CancelRun, RequestRun, SteerRun
+from runyard_events.ids import derived_id, new_id
+from runyard_gateway.api.dependencies import (
+    CutDep,
+    GatewayDep,
+    ReaderDep,
+    known_run,
+    open_session,
+    run_not_found,
+)
+from runyard_gateway.api.fields import (
+    ApprovalId,
+    Body,
+    IdempotencyKey,
+    JsonObject,
+    Note,
+    Page,
+    View,
+    Words,
+)
+from runyard_gateway.api.streams import STREAM, ResumeDep, open_stream
+from runyard_gateway.commands import request_hash
+from runyard_gateway.streaming.source import Place
+
+RunStatus = Literal["queued", "running", "completed", "error", "cancelled"]
+router = APIRouter(prefix="/api", tags=["runs"])
+
+
+class Prompt(Body):
+    """What the agent shall do."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"prompt": "List the files and add a NOTES.md that says what this is"}]}
+    )
+    prompt: Words
+    time_limit_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None
+
+
+class Steer(Body):
+    """Words added to a running turn."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "Leave the tests alone"}]})
+    text: Words
+
+
+class Cancel(Body):
+    """Why, for the record."""
+
+    reason: Note | None = None
+
+
+class Decision(Body):
+    """An answer to what an agent asked; `answers` go with questions."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"decision": "accept"}]})
+    decision: Answer
+    answers: JsonObject | None = None
+    message: Note | None = None
+
+
+class RunCreated(View):
+    run_id: UUID
+
+
+class Usage(View):
+    """Tokens as the providers counted them, summed over the run's model calls."""
+
+    calls: int
+    failed_calls: int
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+
+
+class RunError(View):
+    """Why a run failed: `reason` for programs, `message` for people."""
+
+    reason: str
+    message: str
+
+
+class DiffStats(View):
+    """What the run changed, from the checkpoint made at its end."""
+
+    commit: str
+    files_changed: int
+    insertions: int
+    deletions: int
+
+
+class RunView(View):
+    """A run. `queue_position` 0 is next; `cost_usd` is null while a call could not be priced."""
+
+    run_id: UUID
+    session_id: UUID
+    workspace_id: UUID
+    runner_type: str
+    prompt: str
+    status: RunStatus
+    queue_position: int | None
+    cancel_requested: bool
+    open_approvals: int
+    attempt: int
+    model: str | None
+    usage: Usage
+    cost_usd: float | None
+    scripted: bool = Field(description="Whether the offline scripted model answered.")
+    diff: DiffStats | None
+    error: RunError | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    duration_ms: int | None
+    first_seq: int = Field(description="Where the run begins in the log.")
+    end_seq: int | None
+
+
+class RunPage(Page):
+    items: list[RunView]
+
+
+class ApprovalView(View):
+    """A question of an agent, and its answer."""
+
+    approval_id: str
+    run_id: UUID
+    kind: str
+    title: str
+    detail: dict[str, Any]
+    options: list[str]
+    questions: list[dict[str, Any]]
+    status: Literal["open", "resolved", "expired"]
+    decision: str | None
+    answers: dict[str, Any] | None
+    message: str | None
+    resolved_by: str | None
+    requested_at: datetime
+    resolved_at: datetime | None
+
+
+class ApprovalList(View):
+    items: list[ApprovalView]
+
+
+def run_view(row: RowMapping) -> RunView:
+    """A run as the API shows it."""
+    values: dict[str, Any] = {
+        **row,
+        "run_id": row["id"],
+        "queue_position": row["ahead"] if row["status"] == "queued" else None,
+        "usage": Usage.model_validate(dict(row)),
+        "cost_usd": float(row["cost_usd"]) if not row["unpriced_calls"] else None,
+        "scripted": row["scripted_calls"] > 0,
+        "error": None,
+        "diff": None,
+    }
+    if row["error_reason"] is not None:
+        values["error"] = RunError(reason=row["error_reason"], message=row["error_message"] or "")
+    if row["checkpoint_commit"] is not None:
+        values["diff"] = DiffStats(
+            commit=row["checkpoint_commit"],
+            files_changed=row["files_changed"],
+            insertions=row["insertions"],
+            deletions=row["deletions"],
+        )
+    return RunView.model_validate({name: values[name] for name in RunView.model_fields})
+
+
+def approval_view(row: RowMapping) -> ApprovalView:
+    """An approval as the API shows it."""
+    values: dict[str, Any] = {**row, "approval_id": row["id"]}
+    return ApprovalView.model_validate({name: values[name] for name in ApprovalView.model_fields})
+
+
+@router.post("/sessions/{session_id}/prompt", status_code=201, summary="Prompt the agent")
+async def prompt(
+    *,
+    session_id: UUID,
+    body: Prompt,
+    caller: CallerDep,
+    gateway: GatewayDep,
+    response: Response,
+    key: IdempotencyKey = None,
+) -> RunCreated:
+    await open_session(gateway, caller, session_id)
+    wanted = RequestRun(
+        session_id=str(session_id),
+        run_id=derived_id(caller.tenant, "run", str(session_id), key) if key else new_id(),
+        prompt=body.prompt,
+        time_limit_seconds=body.time_limit_seconds,
+        idempotency_key=key,
+        request_hash=request_hash(body.model_dump(mode="json")),
+    )
+    (await gateway.commands.carry_out(caller, wanted)).mark(response)
+    return RunCreated(run_id=UUID(wanted.run_id))
+
+
+@router.get("/runs", summary="List runs, newest first")
+async def list_runs(
+    caller: ReaderDep,
+    gateway: GatewayDep,
+    cut: CutDep,
+    session_id: UUID | None = None,
+    status: Annotated[RunStatus | None, Query()] = None,
+) -> RunPage:
+    session = str(session_id) if session_id else None
+    page = await gateway.records.runs(caller.tenant, cut, session, status)
+    return RunPage(items=[run_view(row) for row in page.items], next_cursor=page.next)
+
+
+@router.get("/runs/{run_id}", summary="One run: status, usage, cost, diff")
+async def get_run(run_id: UUID, caller: ReaderDep, gateway: GatewayDep) -> RunView:
+    return run_view(await known_run(gateway, caller, run_id))
+
+
+@router.post("/runs/{run_id}/cancel", status_code=202, summary="Ask a run to stop")
+async def cancel_run(
+    run_id: UUID, caller: CallerDep, gateway: GatewayDep, response: Response, body: Cancel | None = None
+) -> RunView:
+    row = await known_run(gateway, caller, run_id)
+    reason = body.reason if body else None
+    wanted = CancelRun(session_id=row["session_id"], run_id=str(run_id), reason=reason)
+    (await gateway.commands.carry_out(caller, wanted)).mark(response)
+    return run_view(await known_run(gateway, caller, run_id))
+
+
+@router.post("/runs/{run_id}/steer", status_code=202, summary="Add words to a running turn")
+async def steer_run(run_id: UUID, body: Steer, caller: CallerDep, gateway: GatewayDep, response: Response) -> RunView:
+    row = await known_run(gateway, caller, run_id)
+    wanted = SteerRun(session_id=row["session_id"], run_id=str(run_id), text=body.text)
+    (await gateway.commands.carry_out(caller, wanted)).mark(response)
+    return run_view(await known_run(gateway, caller, run_id))
+
+
+@router.get("/runs/{run_id}/approvals", summary="What a run asked, oldest first")
+async def list_approvals(run_id: UUID, caller: ReaderDep, gateway: GatewayDep) -> ApprovalList:
+    await known_run(gateway, caller, run_id)
+    rows = await gateway.records.approvals(caller.tenant, str(run_id))
+    return ApprovalList(items=[approval_view(row) for row in rows])
+
+
+@router.post("/runs/{run_id}/approvals/{approval_id}", summary="Answer what a run asked; the first answer counts")
+async def answer_approval(
+    *,
+    run_id: UUID,
+    approval_id: ApprovalId,
+    body: Decision,
+    caller: CallerDep,
+    gateway: GatewayDep,
+    response: Response,
+) -> ApprovalView:
+    row = await known_run(gateway, caller, run_id)
+    if not await gateway.records.approvals(caller.tenant, str(run_id), approval_id):
+        raise NotFound("The run has asked no such thing.", type="approval-not-found")
+    wanted = AnswerApproval(
+        session_id=row["session_id"],
+        run_id=str(run_id),
+        approval_id=approval_id,
+        decision=body.decision,
+        answers=body.answers,
+        message=body.message,
+    )
+    (await gateway.commands.carry_out(caller, wanted)).mark(response)
+    answered = await gateway.records.approvals(caller.tenant, str(run_id), approval_id)
+    return approval_view(answered[0])
+
+
+@router.get("/runs/{run_id}/events", summary="Follow a run from any place", **STREAM)
+async def run_events(run_id: UUID, caller: StreamCallerDep, gateway: GatewayDep, resume: ResumeDep) -> Response:
+    row = await gateway.records.run_place(caller.tenant, str(run_id))
+    if row is None:
+        raise run_not_found()
+    place = Place(
+        topic=f"ev.{caller.tenant}.session.{row['session_id']}.run.{run_id}",
+        start=resume.start(row["first_seq"]),
+        ends=TERMINAL_TYPES,
+        families=resume.families,
+    )
+    return await open_stream(gateway, place, resume, row["first_seq"])

@@ -1,0 +1,159 @@
+"""Wires the gateway; nothing is global."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI
+from nats.aio.client import Client
+
+from runyard_chassis import Database, Service, create_app
+from runyard_events.commands import CommandBus
+from runyard_events.connection import connect
+from runyard_events.log import EventLog
+from runyard_events.projector import Projector
+from runyard_gateway.adapters.outputs import Outputs
+from runyard_gateway.adapters.probes import Probes
+from runyard_gateway.adapters.workspace import WorkspaceService
+from runyard_gateway.api.routes import ROUTERS, install_error_handlers
+from runyard_gateway.commands import Commands
+from runyard_gateway.consistency import Consistency
+from runyard_gateway.gateway import Gateway
+from runyard_gateway.imports import Imports
+from runyard_gateway.projections import archive, state
+from runyard_gateway.projections.tables import checkpoints
+from runyard_gateway.settings import Settings
+from runyard_gateway.store.records import Records
+from runyard_gateway.streaming.extent import LogExtent
+from runyard_gateway.streaming.hub import Hub
+from runyard_gateway.streaming.source import Source
+
+NAME = "gateway"
+PACKAGE = "runyard_gateway"
+
+
+def build(settings: Settings) -> Service:
+    """The service, ready to be served; it connects when it starts."""
+    database = Database(settings.database_url, NAME, pool_size=8)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(database.close)
+            client = await _connect(settings)
+            stack.push_async_callback(client.close)
+            await database.migrate(PACKAGE)
+            app.state.gateway = await _start(stack, settings, client, database)
+            yield
+
+    app = create_app(
+        NAME,
+        settings=settings,
+        ready={"database": database.ping, "projection": lambda: _is_caught_up(app)},
+        lifespan=lifespan,
+        description=_DESCRIPTION,
+    )
+    install_error_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    return Service(NAME, app, settings.host, settings.port, settings.shutdown_grace_seconds)
+
+
+async def _start(stack: AsyncExitStack, settings: Settings, client: Client, database: Database) -> Gateway:
+    log, extent = EventLog(client), LogExtent(client)
+    hub = Hub(
+        log,
+        is_state=state.is_read,
+        heartbeat_seconds=settings.stream_heartbeat_seconds,
+        life_seconds=settings.stream_life_seconds,
+        queue_events=settings.stream_queue_events,
+        queue_bytes=settings.stream_queue_bytes,
+    )
+    rows, past = build_projectors(log, client, database)
+    consistency = Consistency(
+        state=rows,
+        archive=past,
+        hub=hub,
+        extent=extent,
+        timeout_seconds=settings.projection_timeout_seconds,
+    )
+    workspace = WorkspaceService(settings.workspace_url)
+    await workspace.open()
+    stack.push_async_callback(workspace.close)
+    for work in (hub.run(), rows.run(), past.run()):
+        _in_background(stack, work)
+    records = Records(database)
+    commands = Commands(CommandBus(client), consistency, timeout_seconds=settings.command_timeout_seconds)
+    return Gateway(
+        settings=settings,
+        records=records,
+        commands=commands,
+        imports=Imports(
+            commands=commands,
+            consistency=consistency,
+            records=records,
+            hub=hub,
+            wait_seconds=settings.import_wait_seconds,
+        ),
+        consistency=consistency,
+        hub=hub,
+        source=Source(log, hub),
+        extent=extent,
+        workspace=workspace,
+        outputs=Outputs(client),
+        probes=Probes(settings.services),
+    )
+
+
+def build_projectors(log: EventLog, client: Client, database: Database) -> tuple[Projector, Projector]:
+    """The state projection and the archive projection."""
+    rows = Projector(
+        name=state.NAME,
+        log=log,
+        client=client,
+        subjects=state.SUBJECTS,
+        sessions=database.session,
+        checkpoints=checkpoints,
+        apply=state.apply_state,
+    )
+    past = Projector(
+        name=archive.NAME,
+        log=log,
+        client=client,
+        subjects=archive.SUBJECTS,
+        sessions=database.session,
+        checkpoints=checkpoints,
+        apply=archive.apply_archive,
+    )
+    return rows, past
+
+
+async def _is_caught_up(app: FastAPI) -> bool:
+    gateway = getattr(app.state, "gateway", None)
+    return isinstance(gateway, Gateway) and gateway.consistency.caught_up
+
+
+async def _connect(settings: Settings) -> Client:
+    password = settings.nats_password.get_secret_value() if settings.nats_password else None
+    return await connect(settings.nats_url, service=NAME, user=settings.nats_user, password=password)
+
+
+def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.ensure_future(work)
+
+    async def stop() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(stop)
+
+
+_DESCRIPTION = """
+Run coding agents on your repositories and watch them: workspaces, sessions, runs, and every event of
+them as a stream that can be taken up again from any place.
+
+Errors are `application/problem+json`. Every write answers with `X-Runyard-Seq`, the place of its last
+event in the log; reads take it as `min_seq`.
+"""

@@ -1,0 +1,44 @@
+"""What the gateway can be told; environment names are the fields' names in capitals."""
+
+from pydantic import Field
+
+from runyard_chassis.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Settings of the gateway. Addresses of services are for health and for what is passed on to them."""
+
+    port: int = Field(default=9101, ge=0, le=65535)
+
+    workspace_url: str = "http://127.0.0.1:9110"
+    orchestrator_url: str = "http://127.0.0.1:9109"
+    runner_codex_url: str = "http://127.0.0.1:9102"
+    runner_claude_url: str = "http://127.0.0.1:9104"
+    llm_gateway_url: str = "http://127.0.0.1:9108"
+
+    command_timeout_seconds: float = Field(default=15, gt=0)
+    session_timeout_seconds: float = Field(default=90, gt=0)
+    """A session's worktree has to be made within this time."""
+    import_wait_seconds: float = Field(default=60, gt=0)
+    """A clone that takes longer is answered with 202 and goes on."""
+    projection_timeout_seconds: float = Field(default=5, gt=0)
+
+    stream_heartbeat_seconds: float = Field(default=10, gt=0)
+    stream_life_seconds: float = Field(default=600, gt=0)
+    stream_queue_events: int = Field(default=4096, ge=1)
+    stream_queue_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
+    archive_linger_seconds: float = Field(default=0.1, ge=0)
+
+    file_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
+    """Largest file that may be written through the API."""
+
+    @property
+    def services(self) -> dict[str, str]:
+        """The services behind the gateway, by name."""
+        return {
+            "orchestrator": self.orchestrator_url,
+            "workspace": self.workspace_url,
+            "runner-codex": self.runner_codex_url,
+            "runner-claude": self.runner_claude_url,
+            "llm-gateway": self.llm_gateway_url,
+        }

@@ -1,0 +1,1 @@
+"""Queries on the projections; every one is scoped by tenant."""

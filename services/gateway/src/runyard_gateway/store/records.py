@@ -1,0 +1,207 @@
+"""Workspaces, sessions, runs, approvals and messages as the projections have them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    RowMapping,
+    Table,
+    Text,
+    cast,
+    func,
+    literal,
+    null,
+    select,
+    union_all,
+)
+
+from runyard_chassis.database import Database
+from runyard_gateway.projections.tables import (
+    approvals,
+    messages,
+    run_events,
+    run_usage,
+    runs,
+    sessions,
+    workspaces,
+)
+from runyard_gateway.store.paging import Cut, Query, Rows, newest_first, oldest_first, rows
+
+_USAGE = (
+    "calls",
+    "failed_calls",
+    "unpriced_calls",
+    "scripted_calls",
+    "input_tokens",
+    "output_tokens",
+    "cached_input_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "cost_usd",
+)
+
+
+class Records:
+    """Reads of one tenant at a time. What another tenant has is not there."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def workspaces(self, tenant: str, cut: Cut) -> Rows:
+        """All workspaces, newest first."""
+        statement = newest_first(_of(workspaces, tenant), workspaces.c.created_seq, cut)
+        return rows(await self._all(statement), cut, "created_seq")
+
+    async def workspace(self, tenant: str, workspace_id: str) -> RowMapping | None:
+        """One workspace."""
+        return await self._one(_of(workspaces, tenant).where(workspaces.c.id == workspace_id))
+
+    async def sessions(self, tenant: str, cut: Cut, workspace_id: str | None = None) -> Rows:
+        """Sessions that are not deleted, newest first."""
+        statement = _of(sessions, tenant).where(sessions.c.status != "deleted")
+        if workspace_id is not None:
+            statement = statement.where(sessions.c.workspace_id == workspace_id)
+        return rows(await self._all(newest_first(statement, sessions.c.first_seq, cut)), cut, "first_seq")
+
+    async def session(self, tenant: str, session_id: str) -> RowMapping | None:
+        """One session, a deleted one too."""
+        return await self._one(_of(sessions, tenant).where(sessions.c.id == session_id))
+
+    async def messages(self, tenant: str, session_id: str, cut: Cut) -> Rows:
+        """What was said in a session, oldest first."""
+        statement = _of(messages, tenant).where(messages.c.session_id == session_id)
+        return rows(await self._all(oldest_first(statement, messages.c.id, cut)), cut, "id")
+
+    async def runs(self, tenant: str, cut: Cut, session_id: str | None = None, status: str | None = None) -> Rows:
+        """Runs with usage and queue position, newest first."""
+        statement = _runs(tenant)
+        if session_id is not None:
+            statement = statement.where(runs.c.session_id == session_id)
+        if status is not None:
+            statement = statement.where(runs.c.status == status)
+        return rows(await self._all(newest_first(statement, runs.c.first_seq, cut)), cut, "first_seq")
+
+    async def run(self, tenant: str, run_id: str) -> RowMapping | None:
+        """One run with usage and queue position."""
+        return await self._one(_runs(tenant).where(runs.c.id == run_id))
+
+    async def run_place(self, tenant: str, run_id: str) -> RowMapping | None:
+        """Where a run stands in the log: session_id, first_seq."""
+        statement = select(runs.c.session_id, runs.c.first_seq)
+        return await self._one(statement.where(runs.c.tenant_id == tenant, runs.c.id == run_id))
+
+    async def usage(self, tenant: str, run_id: str) -> Sequence[RowMapping]:
+        """A run's usage by provider and model."""
+        statement = _of(run_usage, tenant).where(run_usage.c.run_id == run_id)
+        return await self._all(statement.order_by(run_usage.c.provider, run_usage.c.model))
+
+    async def approvals(self, tenant: str, run_id: str, approval_id: str | None = None) -> Sequence[RowMapping]:
+        """What a run asked, oldest first."""
+        statement = _of(approvals, tenant).where(approvals.c.run_id == run_id)
+        if approval_id is not None:
+            statement = statement.where(approvals.c.id == approval_id)
+        return await self._all(statement.order_by(approvals.c.requested_seq))
+
+    async def archived(self, tenant: str, run_id: str, cut: Cut) -> Rows:
+        """A run's archived events, oldest first."""
+        statement = _of(run_events, tenant).where(run_events.c.run_id == run_id)
+        return rows(await self._all(oldest_first(statement, run_events.c.id, cut)), cut, "id")
+
+    async def counts(self, tenant: str) -> RowMapping:
+        """Numbers for the dashboard."""
+        today = func.date_trunc("day", func.now(), "UTC")
+        mine = runs.c.tenant_id == tenant
+        statement = select(
+            _count(workspaces, workspaces.c.tenant_id == tenant, workspaces.c.status != "failed").label(
+                "workspaces_count"
+            ),
+            _count(sessions, sessions.c.tenant_id == tenant, sessions.c.status != "deleted").label("sessions_count"),
+            _count(runs, mine, runs.c.created_at >= today).label("runs_today"),
+            _count(runs, mine).label("runs_total"),
+        )
+        found = await self._one(statement)
+        if found is None:
+            raise LookupError("a query of counts has one row")
+        return found
+
+    async def activity(self, tenant: str, limit: int) -> Sequence[RowMapping]:
+        """The newest imports, sessions and runs together."""
+        recent = [_recent_runs(tenant, limit), _recent_sessions(tenant, limit), _recent_imports(tenant, limit)]
+        merged = union_all(*(select(one.subquery()) for one in recent)).subquery()
+        return await self._all(select(merged).order_by(merged.c.seq.desc()).limit(limit))
+
+    async def _all(self, statement: Query) -> Sequence[RowMapping]:
+        async with self._database.session() as session:
+            return (await session.execute(statement)).mappings().all()
+
+    async def _one(self, statement: Query) -> RowMapping | None:
+        async with self._database.session() as session:
+            return (await session.execute(statement)).mappings().first()
+
+
+def _of(table: Table, tenant: str) -> Query:
+    return select(table).where(table.c.tenant_id == tenant)
+
+
+def _count(table: Table, *conditions: Any) -> Any:
+    return select(func.count()).select_from(table).where(*conditions).scalar_subquery()
+
+
+def _runs(tenant: str) -> Query:
+    ahead = runs.alias("ahead")
+    position = (
+        select(func.count())
+        .where(
+            ahead.c.session_id == runs.c.session_id,
+            ahead.c.status == "queued",
+            ahead.c.first_seq < runs.c.first_seq,
+        )
+        .scalar_subquery()
+    )
+    sums = (
+        select(run_usage.c.run_id, *(func.sum(run_usage.c[name]).label(name) for name in _USAGE))
+        .where(run_usage.c.run_id == runs.c.id)
+        .group_by(run_usage.c.run_id)
+        .lateral("sums")
+    )
+    asked = select(func.count()).where(approvals.c.run_id == runs.c.id, approvals.c.status == "open").scalar_subquery()
+    return (
+        select(
+            runs,
+            position.label("ahead"),
+            asked.label("open_approvals"),
+            *(func.coalesce(sums.c[name], 0).label(name) for name in _USAGE),
+        )
+        .select_from(runs.outerjoin(sums, sums.c.run_id == runs.c.id))
+        .where(runs.c.tenant_id == tenant)
+    )
+
+
+def _recent_runs(tenant: str, limit: int) -> Query:
+    statement = _recent("run", runs, runs.c.first_seq, runs.c.runner_type, func.left(runs.c.prompt, 200))
+    statement = statement.select_from(runs.outerjoin(workspaces, workspaces.c.id == runs.c.workspace_id))
+    return statement.where(runs.c.tenant_id == tenant).order_by(runs.c.first_seq.desc()).limit(limit)
+
+
+def _recent_sessions(tenant: str, limit: int) -> Query:
+    statement = _recent("session", sessions, sessions.c.first_seq, sessions.c.runner_type, null())
+    statement = statement.select_from(sessions.outerjoin(workspaces, workspaces.c.id == sessions.c.workspace_id))
+    return statement.where(sessions.c.tenant_id == tenant).order_by(sessions.c.first_seq.desc()).limit(limit)
+
+
+def _recent_imports(tenant: str, limit: int) -> Query:
+    statement = _recent("workspace", workspaces, workspaces.c.created_seq, null(), null())
+    return statement.where(workspaces.c.tenant_id == tenant).order_by(workspaces.c.created_seq.desc()).limit(limit)
+
+
+def _recent(kind: str, table: Table, place: Column[Any], runner_type: Any, preview: Any) -> Query:
+    return select(
+        literal(kind).label("type"),
+        table.c.status.label("status"),
+        workspaces.c.display_name.label("workspace_name"),
+        cast(runner_type, Text).label("runner_type"),
+        cast(preview, Text).label("prompt_preview"),
+        table.c.created_at.label("created_at"),
+        place.label("seq"),
+    )
