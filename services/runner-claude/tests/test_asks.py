@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from runyard_runner.adapter import Decision
-from runyard_runner_claude.adapters.asks import DECLINED, Allow, Deny, ask_of, verdict
+from runyard_runner_claude.asks import DECLINED, Allow, Deny, ask_of, verdict
 
 CWD = Path("/workspaces/w1/repo")
 QUESTIONS = [

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from runyard_runner_claude.adapters.tools import category_of, changes, tool_result, unified
+from runyard_runner_claude.tools import category_of, changes, tool_result, unified
 
 CWD = Path("/workspaces/w1/repo")
 HUNK = {"oldStart": 1, "oldLines": 2, "newStart": 1, "newLines": 2, "lines": [" one", "-two", "+three"]}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from runyard_runner.adapter import Native
-from runyard_runner_claude.adapters.translate import Translator
+from runyard_runner_claude.translate import Translator
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CWD = Path("/workspaces/w1/repo")

@@ -8,6 +8,6 @@ from runyard_runner.settings import RunnerSettings
 class Settings(RunnerSettings):
     """A runner's settings, with `CLAUDE_MODEL` as the model of sessions that name none."""
 
-    port: int = Field(default=8082, ge=0, le=65535)
+    port: int = Field(default=9104, ge=0, le=65535)
     model: str | None = Field(default=None, validation_alias=AliasChoices("CLAUDE_MODEL", "model"))
     """Without one Claude chooses its own default."""

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from runyard_runner_claude.adapters.native import Json, objects, optional_text, text
+from runyard_runner_claude.native import Json, objects, optional_text, text
 
 
 @dataclass(frozen=True, slots=True)

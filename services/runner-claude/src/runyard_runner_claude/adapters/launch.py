@@ -7,8 +7,8 @@ from claude_agent_sdk import CanUseTool, ClaudeAgentOptions
 from claude_agent_sdk import __version__ as sdk_version
 
 from runyard_runner.adapter import AgentStart
-from runyard_runner_claude.adapters.asks import QUESTION_TOOL
 from runyard_runner_claude.adapters.home import Home, Opening, accepted_mode, allow_rules
+from runyard_runner_claude.asks import QUESTION_TOOL
 
 # They outlive the run (timers), or move the work out of the session's worktree where nobody finds it.
 NEVER_OFFERED = ("CronCreate", "CronDelete", "CronList", "ScheduleWakeup", "EnterWorktree", "ExitWorktree")

@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from runyard_runner.adapter import Direction
-from runyard_runner_claude.adapters.native import Json
+from runyard_runner_claude.native import Json
 
 READ_AHEAD = 256
 

@@ -19,8 +19,8 @@ from claude_agent_sdk import ClaudeAgentOptions, CLIConnectionError, ProcessErro
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
 from runyard_runner.processes import Child, LineTooLong, spawn
-from runyard_runner_claude.adapters.native import Json, obj
 from runyard_runner_claude.adapters.tape import Tape
+from runyard_runner_claude.native import Json, obj
 
 LEAVE_WITHIN = 3.0
 STDERR_LINES = 20

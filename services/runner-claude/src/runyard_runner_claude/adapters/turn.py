@@ -17,12 +17,12 @@ from claude_agent_sdk import (
 
 from runyard_events.catalogue import Notice
 from runyard_runner.adapter import AgentFailed, AgentStart, Decision, Native
-from runyard_runner_claude.adapters.asks import Deny, verdict
 from runyard_runner_claude.adapters.home import Home
 from runyard_runner_claude.adapters.launch import control_options, environment, options
 from runyard_runner_claude.adapters.tape import Tape
-from runyard_runner_claude.adapters.translate import Translator
 from runyard_runner_claude.adapters.transport import RecordingTransport
+from runyard_runner_claude.asks import Deny, verdict
+from runyard_runner_claude.translate import Translator
 
 LOST = "Claude's memory of this session's earlier runs is gone; it begins afresh."
 _ACCEPT = Decision(kind="accept")

@@ -14,7 +14,7 @@ from runyard_events.catalogue import (
     ToolResult,
     ToolStatus,
 )
-from runyard_runner_claude.adapters.native import Json, obj, objects, optional_number, text
+from runyard_runner_claude.native import Json, obj, objects, optional_number, text
 
 SUBAGENT_TOOLS = frozenset({"Agent", "Task"})
 _CATEGORIES: dict[str, ToolCategory] = {

@@ -26,10 +26,10 @@ from runyard_events.catalogue import (
     UsageUpdated,
 )
 from runyard_runner.adapter import Native
-from runyard_runner_claude.adapters.asks import ask_of
-from runyard_runner_claude.adapters.ending import end_of, turn_usage, usage_of
-from runyard_runner_claude.adapters.native import Json, obj, objects, optional_number, optional_text, text
-from runyard_runner_claude.adapters.tools import category_of, changes, tool_result
+from runyard_runner_claude.asks import ask_of
+from runyard_runner_claude.ending import end_of, turn_usage, usage_of
+from runyard_runner_claude.native import Json, obj, objects, optional_number, optional_text, text
+from runyard_runner_claude.tools import category_of, changes, tool_result
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from runyard_events.catalogue import Usage, UsageUpdated
 from runyard_runner.adapter import TurnEnd
-from runyard_runner_claude.adapters.native import Json, number, obj, optional_text, text
+from runyard_runner_claude.native import Json, number, obj, optional_text, text
 
 
 def usage_of(usage: Json) -> dict[str, int]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from runyard_runner.adapter import Ask, AskKind, Decision, DecisionKind
-from runyard_runner_claude.adapters.native import Json, obj, objects, optional_text, text
-from runyard_runner_claude.adapters.tools import category_of, relative, unified, whole_file_hunk
+from runyard_runner_claude.native import Json, obj, objects, optional_text, text
+from runyard_runner_claude.tools import category_of, relative, unified, whole_file_hunk
 
 QUESTION_TOOL = "AskUserQuestion"
 DECLINED = "The user declined this."

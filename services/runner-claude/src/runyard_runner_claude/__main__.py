@@ -1,0 +1,8 @@
+"""`python -m runyard_runner_claude`: the service, configured by its environment."""
+
+from runyard_chassis.service import run_service
+from runyard_runner_claude.app import build
+from runyard_runner_claude.settings import Settings
+
+if __name__ == "__main__":
+    run_service(build, Settings)
