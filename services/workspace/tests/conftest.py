@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,8 +46,8 @@ ENV = {
 
 def git(folder: Path, *args: str) -> str:
     """Runs Git as a person would, and returns what it prints."""
-    done = subprocess.run(["git", *args], cwd=folder, env=ENV, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+    done = subprocess.run(["git", *args], cwd=folder, env=ENV, check=True, capture_output=True)
+    return os.fsdecode(done.stdout).strip()
 
 
 def make_repository(folder: Path, files: dict[str, str | bytes] | None = None) -> Path:
@@ -144,7 +144,7 @@ def settings(tmp_path: Path, nats_url: str, database_url: str) -> Settings:
 
 
 @asynccontextmanager
-async def running(settings: Settings, client: Client, tenant: str) -> AsyncIterator[Running]:
+async def running(settings: Settings, client: Client, tenant: str) -> AsyncGenerator[Running]:
     """The service in this process, until the end of the block."""
     async with AsyncExitStack() as stack:
         service = build(settings)
@@ -155,6 +155,6 @@ async def running(settings: Settings, client: Client, tenant: str) -> AsyncItera
 
 
 @pytest.fixture
-async def service(settings: Settings, nats_client: Client, tenant: str) -> AsyncIterator[Running]:
+async def service(settings: Settings, nats_client: Client, tenant: str) -> AsyncGenerator[Running]:
     async with running(settings, nats_client, tenant) as one:
         yield one

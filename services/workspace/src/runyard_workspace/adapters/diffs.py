@@ -1,6 +1,6 @@
 """Differences between two states of a session's files."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runyard_workspace.adapters.git import Git, GitTimeout, Place
 from runyard_workspace.domain.diff import FileChange, bounded_patch, parse_changes
@@ -46,7 +46,7 @@ class Diffs:
         try:
             raw = await self._git.output(
                 "diff-tree", "-r", *PATCH, *HARMLESS, old, new,
-                at=at, settings=self._settings, limit=self._limits.patch_bytes, timeout=self._limits.seconds,
+                at=_without_index(at), settings=self._settings, limit=self._limits.patch_bytes, timeout=self._limits.seconds,
             )  # fmt: skip
         except GitTimeout:
             return Diff(changes, "", truncated=True)
@@ -57,10 +57,15 @@ class Diffs:
         limit = self._limits.listing_bytes
         raw = await self._git.output(
             "diff-tree", "-r", "-z", "--raw", "--numstat", *HARMLESS, old, new,
-            at=at, settings=self._settings, limit=limit, timeout=self._limits.seconds,
+            at=_without_index(at), settings=self._settings, limit=limit, timeout=self._limits.seconds,
         )  # fmt: skip
         return parse_changes(raw), len(raw) > limit
 
     @property
     def _settings(self) -> dict[str, str]:
         return {"core.bigFileThreshold": str(self._limits.file_bytes)}
+
+
+def _without_index(at: Place) -> Place:
+    """Trees are compared, so a damaged index must not matter; the worktree stays, for its attributes."""
+    return replace(at, git_dir=None, index=at.common_dir / "no-index")

@@ -44,7 +44,9 @@ def folder_size(path: Path) -> tuple[int, int]:
                 for entry in found:
                     entries += 1
                     try:
-                        size += entry.stat(follow_symlinks=False).st_blocks * 512
+                        state = entry.stat(follow_symlinks=False)
+                        # Blocks are counted late (delayed allocation), lengths leave out what small files waste.
+                        size += max(state.st_size, state.st_blocks * 512)
                         if entry.is_dir(follow_symlinks=False):
                             pending.append(entry.path)
                     except OSError:

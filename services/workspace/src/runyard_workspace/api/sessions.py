@@ -71,7 +71,7 @@ class SessionTrees:
 
     async def diff(self, worktree: Worktree, old: str, new: str) -> Diff:
         """What has changed between two commits. Works for removed worktrees too."""
-        return await self.diffs.between(Place(self.repository(worktree) / ".git"), old, new)
+        return await self.diffs.between(self.place(worktree), old, new)
 
     def place(self, worktree: Worktree) -> Place:
         """Where Git finds a worktree."""
