@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from pydantic import SecretStr
 from runyard_chassis import CommandServer, Conflict, Problem, ServiceSettings, raise_for_problem
 from runyard_events.commands import CancelRun, Command, CommandBus, Reply, RequestRun, SteerRun, command
 from runyard_events.connection import connect
-from runyard_events.topology import COMMANDS
+from runyard_events.topology import COMMANDS, ensure_topology
+from runyard_stack.embedded.nats import NatsServer
+from runyard_stack.embedded.ports import free_port
 from runyard_stack.testing import SecuredNats
 
 SERVICE = "orchestrator"
@@ -291,6 +294,28 @@ async def test_what_is_not_done_in_time_at_a_stop_is_taken_up_by_the_next_proces
     await first.stop()
     async with second, asyncio.timeout(5):
         assert (await asking).result == {"by": "second"}
+
+
+async def test_a_restart_of_the_nats_server_is_survived(tmp_path: Path) -> None:
+    nats = NatsServer(tmp_path, free_port(), durable=False)
+    await nats.start_async()
+    client = await connect(nats.url, service="gateway")
+    await ensure_topology(client)
+    server = CommandServer(ServiceSettings(nats_url=nats.url), SERVICE)
+
+    async def handle(_: Command[CancelRun]) -> Reply:
+        return Reply(ok=True)
+
+    server.on(CancelRun)(handle)
+    try:
+        async with server:
+            assert (await CommandBus(client).request(cancel(), timeout=10)).ok
+            await asyncio.to_thread(nats.stop)
+            await nats.start_async()
+            assert (await CommandBus(client).request(cancel(), timeout=20)).ok
+    finally:
+        await client.close()
+        await asyncio.to_thread(nats.stop)
 
 
 async def test_serving_does_not_change_the_declared_consumer(

@@ -93,6 +93,8 @@ class CommandServer:
             ack_policy=AckPolicy.NACK_ON_ERROR,
             inbox_prefix=f"{inbox_prefix(self.service)}.".encode(),
             decoder=_undecoded,
+            # Replies go where the command says, from our own code.
+            no_reply=True,
         )
         subscriber(self._on_message)
         await broker.connect()
