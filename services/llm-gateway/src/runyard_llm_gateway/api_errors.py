@@ -50,6 +50,8 @@ def error_event(api: Api, message: str) -> bytes:
     if api == "messages":
         return f"event: error\ndata: {json.dumps(anthropic_error(502, message))}\n\n".encode()
     if api == "responses":
-        data = {"type": "error", "code": "server_error", "message": message, "param": None, "sequence_number": 0}
+        # the documented fields, and the nested object that the API sends and the SDK raises on
+        documented = {"type": "error", "code": "server_error", "message": message, "param": None}
+        data = {**documented, "sequence_number": 0, **openai_error(502, message)}
         return f"event: error\ndata: {json.dumps(data)}\n\n".encode()
     return f"data: {json.dumps(openai_error(502, message))}\n\n".encode()

@@ -27,6 +27,8 @@ class UsageQueries:
     ) -> tuple[list[dict[str, Any]], Totals, int | None]:
         """A page of calls, the sums over all of them, and the cursor of the next page."""
         async with self._database.session() as session:
+            # one snapshot, so that the sums are those of the very rows on the page
+            await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             rows = await store.page(session, wanted, before=before, limit=limit + 1)
             sums = await store.totals(session, wanted)
         cursor = int(rows[limit - 1]["stream_seq"]) if len(rows) > limit else None

@@ -29,8 +29,8 @@ class LlmGatewaySettings(ServiceSettings):
     """Sent as a bearer token instead of `x-api-key`, for endpoints that want that."""
     anthropic_base_url: str | None = None
     """Without its version, as the Anthropic SDK takes it: `https://api.anthropic.com`."""
-    runyard_openai_model: str = "gpt-5.1-codex"
-    runyard_anthropic_model: str = "claude-sonnet-4-5"
+    runyard_openai_model: str = "gpt-5.5"
+    runyard_anthropic_model: str = "claude-sonnet-5-5"
     upstream_proxy: str | None = None
 
     connect_timeout_seconds: float = Field(default=10, gt=0)

@@ -1,0 +1,298 @@
+"""Streams and answers pass through as they are, and what they used is noted: for all three APIs."""
+
+import asyncio
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from anthropic import AsyncAnthropic
+from openai import AsyncOpenAI
+
+from runyard_events.catalogue import LlmCallCompleted
+
+from .conftest import CANARY, Gateway, Upstream
+from .samples import (
+    CHAT,
+    CHAT_STREAM,
+    MESSAGE,
+    MESSAGES_STREAM,
+    RESPONSE,
+    RESPONSES_STREAM,
+    USAGE_CHUNK,
+)
+
+RESPONSES = ("/v1/responses", {"model": "gpt-5", "input": "hi"})
+CHATS = ("/v1/chat/completions", {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]})
+MESSAGES = (
+    "/v1/messages?beta=true",
+    {"model": "claude-sonnet-5-5", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]},
+)
+
+
+async def post(gateway: Gateway, path: str, body: Any, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    async with aiohttp.ClientSession() as session:
+        sent = {"authorization": f"Bearer {gateway.token}", "content-type": "application/json"} | headers
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        async with session.post(gateway.url + path, data=data, headers=sent) as response:
+            return response.status, {k.lower(): v for k, v in response.headers.items()}, await response.read()
+
+
+@pytest.mark.parametrize(
+    ("route", "stream"), [(RESPONSES, RESPONSES_STREAM), (MESSAGES, MESSAGES_STREAM)], ids=["responses", "messages"]
+)
+@pytest.mark.parametrize("size", [1, 7, 100_000], ids=["bytewise", "in sevens", "at once"])
+async def test_a_stream_arrives_byte_for_byte_however_it_is_cut_into_chunks(
+    keyed: Gateway, upstream: Upstream, route: tuple[str, dict[str, Any]], stream: list[bytes], size: int
+) -> None:
+    whole = b"".join(stream)
+    upstream.streams(*(whole[i : i + size] for i in range(0, len(whole), size)))
+    status, headers, body = await post(keyed, route[0], route[1] | {"stream": True})
+    assert status == 200
+    assert body == whole
+    assert headers["x-upstream"] == "yes"
+    payload = await keyed.payload()
+    assert payload.status == "ok"
+    assert payload.output_tokens in (90, 30)
+
+
+async def test_the_usage_of_a_responses_stream_is_noted_with_its_cost(keyed: Gateway, upstream: Upstream) -> None:
+    upstream.streams(*RESPONSES_STREAM)
+    client = AsyncOpenAI(base_url=f"{keyed.url}/v1", api_key=keyed.token, max_retries=0)
+    events = [event.type async for event in await client.responses.create(model="gpt-5", input="hi", stream=True)]
+    assert events[-1] == "response.completed"
+    stored = (await keyed.events())[0]
+    payload = stored.event.payload
+    assert isinstance(payload, LlmCallCompleted)
+    assert (payload.api, payload.provider, payload.model) == ("responses", "openai", "gpt-5")
+    assert (payload.input_tokens, payload.output_tokens) == (1200, 90)
+    assert (payload.cached_input_tokens, payload.reasoning_tokens) == (1000, 40)
+    assert payload.priced
+    assert payload.cost_usd is not None
+    assert payload.streamed
+    assert payload.first_token_ms is not None
+    assert 0 < payload.first_token_ms <= payload.latency_ms
+    assert stored.event.seq == 1
+    assert stored.event.source.startswith("llm-gateway.")
+
+
+async def test_the_usage_of_a_messages_stream_counts_the_cache_into_the_input(
+    keyed: Gateway, upstream: Upstream
+) -> None:
+    upstream.streams(*MESSAGES_STREAM)
+    client = AsyncAnthropic(base_url=keyed.url, api_key=keyed.token, max_retries=0)
+    async with client.messages.stream(
+        model="claude-sonnet-5-5", max_tokens=10, messages=[{"role": "user", "content": "hi"}]
+    ) as stream:
+        assert await stream.get_final_text() == "Hello"
+    payload = await keyed.payload()
+    assert (payload.input_tokens, payload.output_tokens) == (950, 30)
+    assert (payload.cached_input_tokens, payload.cache_write_tokens) == (800, 50)
+    assert payload.priced
+
+
+async def test_a_chat_stream_asked_for_with_usage_arrives_untouched(keyed: Gateway, upstream: Upstream) -> None:
+    upstream.streams(*CHAT_STREAM)
+    body = CHATS[1] | {"stream": True, "stream_options": {"include_usage": True}}
+    _, _, answer = await post(keyed, CHATS[0], body)
+    assert answer == b"".join(CHAT_STREAM)
+    assert upstream.seen[0].body == json.dumps(body).encode()
+
+
+async def test_a_chat_stream_asked_for_without_usage_is_billed_and_shows_none(
+    keyed: Gateway, upstream: Upstream
+) -> None:
+    upstream.streams(*CHAT_STREAM)
+    client = AsyncOpenAI(base_url=f"{keyed.url}/v1", api_key=keyed.token, max_retries=0)
+    stream = await client.chat.completions.create(
+        model="gpt-4o", messages=[{"role": "user", "content": "hi"}], stream=True
+    )
+    text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+    assert text == "Hello"
+    assert json.loads(upstream.seen[0].body)["stream_options"] == {"include_usage": True}
+    payload = await keyed.payload()
+    assert (payload.input_tokens, payload.output_tokens, payload.reasoning_tokens) == (70, 7, 3)
+
+
+async def test_only_the_usage_chunk_is_taken_out_of_a_chat_stream(keyed: Gateway, upstream: Upstream) -> None:
+    upstream.streams(b"".join(CHAT_STREAM))
+    _, _, answer = await post(keyed, CHATS[0], CHATS[1] | {"stream": True})
+    assert answer == b"".join(CHAT_STREAM).replace(USAGE_CHUNK, b"")
+
+
+@pytest.mark.parametrize(
+    ("route", "answer", "tokens"),
+    [(RESPONSES, RESPONSE, (1200, 90)), (MESSAGES, MESSAGE, (950, 30)), (CHATS, CHAT, (70, 7))],
+    ids=["responses", "messages", "chat"],
+)
+async def test_an_answer_in_one_piece_arrives_byte_for_byte_and_is_counted(
+    keyed: Gateway,
+    upstream: Upstream,
+    route: tuple[str, dict[str, Any]],
+    answer: dict[str, Any],
+    tokens: tuple[int, int],
+) -> None:
+    body = json.dumps(answer, indent=2).encode()
+    upstream.answers(body, headers={"x-request-id": "req_upstream"})
+    status, headers, received = await post(keyed, *route)
+    assert (status, received) == (200, body)
+    assert headers["x-request-id"] == "req_upstream"
+    payload = await keyed.payload()
+    assert (payload.input_tokens, payload.output_tokens) == tokens
+    assert not payload.streamed
+    assert payload.first_token_ms is None
+
+
+async def test_headers_go_on_as_they_are_but_for_the_authorisation(keyed: Gateway, upstream: Upstream) -> None:
+    upstream.answers(b"{}")
+    await post(
+        keyed,
+        *MESSAGES,
+        **{"anthropic-beta": "a,b", "anthropic-version": "2023-06-01", "thread-id": "t1", "user-agent": "claude-cli/1"},
+    )
+    seen = upstream.seen[0]
+    assert seen.path == "/v1/messages?beta=true"
+    assert seen.headers["x-api-key"] == CANARY
+    assert "authorization" not in seen.headers
+    assert seen.headers["anthropic-beta"] == "a,b"
+    assert seen.headers["anthropic-version"] == "2023-06-01"
+    assert seen.headers["thread-id"] == "t1"
+    assert seen.headers["user-agent"] == "claude-cli/1"
+    assert seen.headers["accept-encoding"] == "identity"
+    assert json.loads(seen.body) == MESSAGES[1]
+
+
+async def test_an_error_of_the_provider_passes_through_without_the_key(keyed: Gateway, upstream: Upstream) -> None:
+    error = json.dumps({"error": {"message": f"Incorrect API key provided: {CANARY}", "type": "x"}}).encode()
+    upstream.answers(error, status=401, headers={"x-echo": f"Bearer {CANARY}", "retry-after": "3"})
+    status, headers, body = await post(keyed, *RESPONSES)
+    assert status == 401
+    assert headers["retry-after"] == "3"
+    assert CANARY not in body.decode()
+    assert CANARY not in str(headers)
+    assert b"Incorrect API key provided: [redacted]" in body
+    stored = (await keyed.events())[0]
+    assert CANARY.encode() not in stored.data
+    assert (stored.event.payload.status, stored.event.payload.http_status) == ("error", 401)
+    assert not stored.event.payload.priced
+
+
+async def test_a_caller_that_goes_away_ends_the_call_upstream(keyed: Gateway, upstream: Upstream) -> None:
+    upstream.streams(*MESSAGES_STREAM[:4], hold=True)
+    async with aiohttp.ClientSession() as session:
+        headers = {"x-api-key": keyed.token}
+        body = MESSAGES[1] | {"stream": True}
+        async with session.post(keyed.url + MESSAGES[0], json=body, headers=headers) as response:
+            await response.content.readany()
+    async with asyncio.timeout(5):
+        await upstream.dropped.wait()
+    payload = await keyed.payload()
+    assert payload.status == "aborted"
+    assert payload.input_tokens == 950  # what the stream had told by then is still counted
+    assert payload.http_status == 200
+
+
+@pytest.mark.parametrize("ending", ["cut", "clean"])
+async def test_a_dead_messages_stream_ends_in_an_error_that_the_sdk_raises(
+    keyed: Gateway, upstream: Upstream, ending: str
+) -> None:
+    upstream.streams(*MESSAGES_STREAM[:4], MESSAGES_STREAM[4][:20], cut=ending == "cut")
+    client = AsyncAnthropic(base_url=keyed.url, api_key=keyed.token, max_retries=0)
+    texts: list[str] = []
+
+    async def consume() -> None:
+        events = await client.messages.create(
+            model="claude-sonnet-5-5", max_tokens=10, messages=[{"role": "user", "content": "hi"}], stream=True
+        )
+        async for event in events:
+            texts.append(event.type)  # noqa: PERF401 - what came before the error counts too
+
+    with pytest.raises(Exception, match=r"stream (broke off|ended before its end)"):
+        await consume()
+    assert texts[-1] == "content_block_delta"
+    payload = await keyed.payload()
+    assert payload.status == "error"
+    assert payload.error
+
+
+@pytest.mark.parametrize("route", ["responses", "chat"])
+async def test_a_dead_openai_stream_ends_in_an_error_that_the_sdk_raises(
+    keyed: Gateway, upstream: Upstream, route: str
+) -> None:
+    stream = RESPONSES_STREAM if route == "responses" else CHAT_STREAM
+    upstream.streams(*stream[:3], stream[3][:-9], cut=True)
+    client = AsyncOpenAI(base_url=f"{keyed.url}/v1", api_key=keyed.token, max_retries=0)
+
+    async def consume() -> None:
+        if route == "responses":
+            async for _ in await client.responses.create(model="gpt-5", input="hi", stream=True):
+                pass
+            return
+        messages: Any = [{"role": "user", "content": "hi"}]
+        async for _ in await client.chat.completions.create(model="gpt-4o", messages=messages, stream=True):
+            pass
+
+    with pytest.raises(Exception, match="stream broke off"):
+        await consume()
+    assert (await keyed.payload()).status == "error"
+
+
+async def test_a_stream_that_breaks_before_its_first_byte_is_an_http_error(keyed: Gateway, upstream: Upstream) -> None:
+    upstream.streams(cut=True)
+    status, _, body = await post(keyed, RESPONSES[0], RESPONSES[1] | {"stream": True})
+    assert status == 502
+    assert json.loads(body)["error"]["type"] == "server_error"
+
+
+async def test_a_silent_stream_is_given_up_after_the_idle_limit(keyed: Gateway, upstream: Upstream) -> None:
+    upstream.streams(*RESPONSES_STREAM[:3], hold=True)
+    status, _, body = await post(keyed, RESPONSES[0], RESPONSES[1] | {"stream": True})
+    assert status == 200
+    assert b"went silent" in body
+    assert body.startswith(b"".join(RESPONSES_STREAM[:3]))
+    assert (await keyed.payload()).error == "the provider's stream went silent"
+
+
+async def test_a_provider_that_never_answers_is_a_504_in_the_shape_of_the_api(
+    keyed: Gateway, upstream: Upstream
+) -> None:
+    async def handler(_request: object) -> Any:
+        await asyncio.sleep(3600)
+
+    upstream.handler = handler
+    status, _, body = await post(keyed, *MESSAGES)
+    assert status == 504
+    assert json.loads(body)["error"]["type"] == "timeout_error"
+
+
+async def test_a_provider_that_is_not_there_is_a_502_after_a_few_tries(start: Any) -> None:
+    gateway = await start(openai_base_url="http://127.0.0.1:9/v1", upstream_retries=1)
+    status, headers, body = await post(gateway, *RESPONSES)
+    assert status == 502
+    assert headers["x-runyard-provider"] == "openai"
+    assert "cannot be reached" in json.loads(body)["error"]["message"]
+    assert (await gateway.payload()).http_status == 502
+
+
+async def test_a_call_is_tried_again_only_while_nothing_has_come_back(keyed: Gateway, upstream: Upstream) -> None:
+    tries = 0
+
+    async def handler(request: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            request.transport.close()
+        return web.json_response(RESPONSE)
+
+    upstream.handler = handler
+    status, _, _ = await post(keyed, *RESPONSES)
+    assert status == 200
+    assert len(upstream.seen) == 2
+
+
+async def test_a_call_that_was_answered_with_an_error_is_not_tried_again(keyed: Gateway, upstream: Upstream) -> None:
+    upstream.answers(b'{"error": {"message": "busy"}}', status=503)
+    status, _, _ = await post(keyed, *RESPONSES)
+    assert status == 503
+    assert len(upstream.seen) == 1
