@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any
 
-import nats
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -37,8 +36,11 @@ async def connect(
     async def on_error(error: Exception) -> None:
         logger.warning("nats.error", service=service, error=str(error) or type(error).__name__)
 
+    client = Client()
+
     async def on_disconnected() -> None:
-        logger.warning("nats.disconnected", service=service)
+        if not client.is_closed:
+            logger.warning("nats.disconnected", service=service)
 
     async def on_reconnected() -> None:
         logger.info("nats.reconnected", service=service)
@@ -46,7 +48,7 @@ async def connect(
     options: dict[str, Any] = {"user": user, "password": password} if user else {}
     try:
         async with asyncio.timeout(wait_seconds):
-            return await nats.connect(
+            await client.connect(
                 url,
                 name=f"runyard-{service}",
                 inbox_prefix=inbox_prefix(service),
@@ -63,6 +65,7 @@ async def connect(
             )
     except (TimeoutError, OSError, NatsError) as error:
         raise LogUnavailable(f"NATS at {_without_password(url)} does not answer: {error or 'time-out'}") from error
+    return client
 
 
 def _without_password(url: str) -> str:
