@@ -1,47 +1,36 @@
-"""What a Runyard service stands on: settings, logs, HTTP app, auth check, database, commands, metrics, tracing."""
+"""What a Runyard service stands on: settings, logs, HTTP app, auth, database, commands, metrics, tracing.
 
-from runyard_chassis.auth import (
-    API_AUDIENCE,
-    LLM_AUDIENCE,
-    AdminDep,
-    Caller,
-    CallerDep,
-    Claims,
-    StreamCallerDep,
-    TokenError,
-    Tokens,
-    authenticate,
-    bearer,
-    derive_key,
-)
-from runyard_chassis.commands import CommandServer, Handler, raise_for_problem, refusal
-from runyard_chassis.database import Database
-from runyard_chassis.errors import ProblemBody, problem_response
-from runyard_chassis.health import Check
-from runyard_chassis.http import create_app, stopping_of
-from runyard_chassis.logs import configure_logging, get_logger, log_context
-from runyard_chassis.problems import (
-    BadRequest,
-    Conflict,
-    Forbidden,
-    InternalError,
-    Invalid,
-    NotFound,
-    Problem,
-    TimedOut,
-    TooLarge,
-    Unauthorized,
-    Unavailable,
-)
-from runyard_chassis.service import (
-    PortTakenError,
-    Service,
-    StartFailedError,
-    run_service,
-    run_until_signal,
-    serve,
-)
-from runyard_chassis.settings import ServiceSettings, load_settings
+Every public name can be imported from here; a module is loaded when one of its names is first asked for, so
+that a command line which mints a token does not load a web framework and a database driver.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runyard_chassis.auth import AdminDep, Caller, CallerDep, StreamCallerDep, authenticate, bearer
+    from runyard_chassis.commands import CommandServer, Handler, raise_for_problem, refusal
+    from runyard_chassis.database import Database
+    from runyard_chassis.errors import ProblemBody, problem_response
+    from runyard_chassis.health import Check
+    from runyard_chassis.http import create_app, stopping_of
+    from runyard_chassis.logs import configure_logging, get_logger, log_context
+    from runyard_chassis.problems import (
+        BadRequest,
+        Conflict,
+        Forbidden,
+        InternalError,
+        Invalid,
+        NotFound,
+        Problem,
+        TimedOut,
+        TooLarge,
+        Unauthorized,
+        Unavailable,
+    )
+    from runyard_chassis.service import PortTakenError, Service, StartFailedError, run_service, run_until_signal, serve
+    from runyard_chassis.settings import ServiceSettings, load_settings
+    from runyard_chassis.tokens import API_AUDIENCE, LLM_AUDIENCE, Claims, TokenError, Tokens, derive_key
 
 __all__ = [
     "API_AUDIENCE",
@@ -89,3 +78,37 @@ __all__ = [
     "serve",
     "stopping_of",
 ]
+
+_HOMES = {
+    "auth": ("AdminDep", "Caller", "CallerDep", "StreamCallerDep", "authenticate", "bearer"),
+    "commands": ("CommandServer", "Handler", "raise_for_problem", "refusal"),
+    "database": ("Database",),
+    "errors": ("ProblemBody", "problem_response"),
+    "health": ("Check",),
+    "http": ("create_app", "stopping_of"),
+    "logs": ("configure_logging", "get_logger", "log_context"),
+    "problems": (
+        "BadRequest",
+        "Conflict",
+        "Forbidden",
+        "InternalError",
+        "Invalid",
+        "NotFound",
+        "Problem",
+        "TimedOut",
+        "TooLarge",
+        "Unauthorized",
+        "Unavailable",
+    ),
+    "service": ("PortTakenError", "Service", "StartFailedError", "run_service", "run_until_signal", "serve"),
+    "settings": ("ServiceSettings", "load_settings"),
+    "tokens": ("API_AUDIENCE", "Claims", "LLM_AUDIENCE", "TokenError", "Tokens", "derive_key"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """The public name, from the module where it lives."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
