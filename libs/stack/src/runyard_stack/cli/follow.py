@@ -1,4 +1,4 @@
-"""A run's events, each once and in order, over as many connections as it takes."""
+"""The events of a run or an import, each once and in order, over as many connections as it takes."""
 
 import json
 import time
@@ -26,8 +26,10 @@ class Streams(Protocol):
         ...
 
 
-def follow(api: Streams, run_id: str, on_lost: Callable[[], None]) -> Iterator[dict[str, Any]]:
-    """Every event of the run up to its end; resumes after the last one seen when a connection drops.
+def follow(
+    api: Streams, path: str, ends: frozenset[str], on_lost: Callable[[], None] = lambda: None
+) -> Iterator[dict[str, Any]]:
+    """Every event up to one of `ends`; resumes after the last one seen when a connection drops.
 
     Raises:
         StackError: no connection for two minutes.
@@ -37,14 +39,14 @@ def follow(api: Streams, run_id: str, on_lost: Callable[[], None]) -> Iterator[d
     alive = time.monotonic()
     while True:
         try:
-            for message in api.stream(f"/api/runs/{run_id}/events", last):
+            for message in api.stream(path, last):
                 alive, wait = time.monotonic(), FIRST_WAIT_SECONDS
                 last = message.id or last
                 event = json.loads(message.data)
                 if message.event != "message" or not isinstance(event, dict):
                     continue
                 yield cast("dict[str, Any]", event)
-                if event.get("type") in TERMINAL:  # pyright: ignore[reportUnknownMemberType]
+                if event.get("type") in ends:  # pyright: ignore[reportUnknownMemberType]
                     return
         except httpx.TransportError as error:
             lost: Exception = error
@@ -58,7 +60,7 @@ def follow(api: Streams, run_id: str, on_lost: Callable[[], None]) -> Iterator[d
             continue
         if time.monotonic() - alive > GIVE_UP_SECONDS:
             raise StackError(
-                "The event stream is out of reach.", f"Watch the run again with `runyard replay {run_id}`."
+                "The event stream is out of reach.", "`runyard replay` shows a run again once the API answers."
             ) from lost
         on_lost()
         time.sleep(wait)

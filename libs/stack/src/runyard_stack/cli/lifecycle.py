@@ -35,6 +35,7 @@ def up(
     processes: Annotated[bool, typer.Option("--processes", help="One process per service.")] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the services' logs.")] = False,
+    background: Annotated[bool, typer.Option("--background", hidden=True)] = False,
 ) -> None:
     """Start NATS, PostgreSQL and all services; Ctrl-C stops them."""
     with problems_explained():
@@ -43,10 +44,10 @@ def up(
         if detach:
             _up_detached(layout, processes=processes)
         else:
-            _up_here(layout, processes=processes, verbose=verbose)
+            _up_here(layout, processes=processes, verbose=verbose, background=background)
 
 
-def _up_here(layout: Layout, *, processes: bool, verbose: bool) -> None:
+def _up_here(layout: Layout, *, processes: bool, verbose: bool, background: bool) -> None:
     from runyard_chassis.logs import configure_logging  # noqa: PLC0415 - the other commands do without
     from runyard_chassis.service import run_until_signal  # noqa: PLC0415
     from runyard_stack.accounts import NATS_USERS  # noqa: PLC0415
@@ -55,6 +56,9 @@ def _up_here(layout: Layout, *, processes: bool, verbose: bool) -> None:
     from runyard_stack.supervisor import Stack  # noqa: PLC0415
 
     def announce(state: State, credentials: Credentials, seconds: float) -> None:
+        if background:  # its output is a log, where no token belongs: who started it prints the banner
+            err.print(f"Ready in {seconds:.1f} s.")
+            return
         out.print(banner(layout, state, admin_token(credentials, os.environ), seconds), markup=False)
         if err.is_terminal:
             err.print("Ctrl-C stops everything.")
@@ -83,7 +87,7 @@ def _up_detached(layout: Layout, *, processes: bool) -> None:
             "See it with `runyard status`, stop it with `runyard down`.",
         )
     log = layout.logs / "stack.log"
-    argv = [sys.executable, "-m", "runyard_stack", "up", *(["--processes"] if processes else [])]
+    argv = [sys.executable, "-m", "runyard_stack", "up", "--background", *(["--processes"] if processes else [])]
     began = time.monotonic()
     with log.open("w") as file:
         child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)

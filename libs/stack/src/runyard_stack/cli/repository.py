@@ -9,6 +9,7 @@ from typing import Literal
 from runyard_stack.errors import StackError
 
 _ADDRESS = re.compile(r"^(?:[a-z][a-z0-9+.-]*://|[\w.-]+@[\w.-]+:)", re.IGNORECASE)
+GITHUB = re.compile(r"(?:^|[/@])github\.com[/:]", re.IGNORECASE)
 _SHORT = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 
@@ -16,7 +17,7 @@ _SHORT = re.compile(r"^[\w.-]+/[\w.-]+$")
 class Repository:
     """A repository to import."""
 
-    source_type: Literal["github", "local"]
+    source_type: Literal["github", "git", "local"]
     source_uri: str
     head: str | None = None
     changed: bool = False
@@ -29,7 +30,7 @@ def repository(text: str) -> Repository:
         StackError: neither an address nor a folder with a Git repository.
     """
     if _ADDRESS.match(text):
-        return Repository("github", text)
+        return Repository("github" if GITHUB.search(text) else "git", text)
     folder = Path(text).expanduser()
     if not folder.exists():
         if _SHORT.match(text):

@@ -86,15 +86,14 @@ def runs(*, everything: Annotated[bool, typer.Option("--all", help="Every run, n
 
 
 def _row(item: dict[str, Any]) -> list[str]:
-    usage: dict[str, Any] = item.get("usage") or {}
-    cost = usage.get("cost_usd")
+    cost = item.get("cost_usd")
     prompt = " ".join(str(item.get("prompt", "")).split())
     return [
         str(item["run_id"])[:SHORT],
         str(item["status"]),
         str(item.get("runner_type", "")),
         age(str(item["created_at"])),
-        f"${float(cost):.4f}" if cost is not None else "",
+        "scripted" if item.get("scripted") else f"${float(cost):.4f}" if cost is not None else "",
         prompt if len(prompt) <= PROMPT_WIDTH else f"{prompt[: PROMPT_WIDTH - 1]}…",
     ]
 

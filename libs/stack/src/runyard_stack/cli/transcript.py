@@ -219,7 +219,8 @@ def summary(value: Any) -> str:
     """A tool's input in one line: the telling part of it, else all of it."""
     if isinstance(value, dict):
         fields = _mapping(cast("object", value))
-        value = next((fields[name] for name in _TELLING if fields.get(name)), fields or "")
+        changes = [_text(_mapping(change), "path") for change in _list(fields.get("changes"))]
+        value = next((fields[name] for name in _TELLING if fields.get(name)), changes or fields or "")
     text = " ".join(plain(value).split())
     return text if len(text) <= SUMMARY_WIDTH else f"{text[: SUMMARY_WIDTH - 1]}…"
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from runyard_stack.cli.api import NOT_FOUND, Api, ApiError
 from runyard_stack.cli.approvals import ask_decision
-from runyard_stack.cli.follow import follow
+from runyard_stack.cli.follow import TERMINAL, follow
 from runyard_stack.cli.interrupts import Interrupts
 from runyard_stack.cli.screen import err, out
 from runyard_stack.cli.transcript import Line, Transcript
@@ -37,7 +37,7 @@ class Watch:
     def until_end(self) -> int:
         """Show everything up to the run's end; the exit code that it stands for."""
         kind = ""
-        events = follow(self._api, self._run_id, self._lost)
+        events = follow(self._api, f"/api/runs/{self._run_id}/events", TERMINAL, self._lost)
         with self._interrupts.caught():
             try:
                 for event in paced(events, self._speed):
@@ -90,7 +90,7 @@ class Watch:
     def _is_answered(self, approval_id: str) -> bool:
         """Whether the question is from before: a log that is read again has its answers further down."""
         approvals = self._api.get(f"/api/runs/{self._run_id}/approvals").get("items", [])
-        states = {one.get("approval_id") or one.get("id"): one.get("status") for one in approvals}
+        states = {one.get("approval_id"): one.get("status") for one in approvals}
         return states.get(approval_id, "open") != "open"
 
 
@@ -144,22 +144,21 @@ def show_bill(run: Mapping[str, Any], diff: Mapping[str, Any] | None) -> None:
             f"{files} file{'' if files == 1 else 's'} changed"
             + (f", +{diff.get('insertions', 0)} -{diff.get('deletions', 0)}" if files else "")
         )
-    parts.append(bill(run.get("usage") or {}))
+    parts.append(bill(run))
     out.print(" · ".join(part for part in parts if part), style="dim", markup=False)
 
 
-def bill(usage: Mapping[str, Any]) -> str:
+def bill(run: Mapping[str, Any]) -> str:
     """Tokens and cost of a run in words; a scripted model costs nothing and that is said."""
+    usage: dict[str, Any] = run.get("usage") or {}
     calls = int(usage.get("calls") or 0)
     if not calls:
         return ""
     tokens = f"{usage.get('input_tokens') or 0:,} tokens in, {usage.get('output_tokens') or 0:,} out"
-    scripted = int(usage.get("scripted_calls") or 0)
-    if scripted == calls:
+    if run.get("scripted"):
         return f"{tokens} · no cost: the scripted offline model answered"
-    cost = f"${float(usage.get('cost_usd') or 0):.4f}"
-    unpriced = int(usage.get("unpriced_calls") or 0)
-    return f"{tokens} · {cost}" + (f" and {unpriced} calls without a known price" if unpriced else "")
+    cost = run.get("cost_usd")
+    return f"{tokens} · " + (f"${float(cost):.4f}" if cost is not None else "cost not known for this model")
 
 
 def finish(api: Api, run_id: str) -> None:
