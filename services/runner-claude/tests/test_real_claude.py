@@ -4,11 +4,8 @@ import asyncio
 import json
 import os
 import signal
-import socket
-import subprocess
-import sys
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,28 +37,6 @@ TOKEN = "canary-token-4711"
 SECRET_OF_THE_RUNNER = "canary-secret-4712"
 P = TypeVar("P")
 React = Callable[[Native, Turn], Awaitable[None]]
-
-
-@pytest.fixture(scope="session")
-def model_url() -> Iterator[str]:
-    """The scripted model of llm-gateway, in a process of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    argv = [sys.executable, "-m", "runyard_llm_gateway.providers.scripted", "--port", str(port)]
-    with subprocess.Popen(argv) as process:
-        wait_for_listener(port, process)
-        yield f"http://127.0.0.1:{port}"
-        process.terminate()
-
-
-def wait_for_listener(port: int, process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None:
-        with socket.socket() as probe:
-            probe.settimeout(0.05)
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-    pytest.fail("the scripted model did not start")
 
 
 @dataclass
