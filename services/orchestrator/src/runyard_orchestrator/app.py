@@ -1,22 +1,27 @@
 """Wires the orchestrator; nothing is global."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from nats.aio.client import Client
+from prometheus_client import Counter
 
 from runyard_chassis import CommandServer, Database, Service, create_app
-from runyard_events import CommandBus, EventLog, Redactor, connect
+from runyard_events import CommandBus, EventLog, Leases, Redactor, connect
+from runyard_events.leases import BUCKET as LEASES
 from runyard_orchestrator import api
 from runyard_orchestrator.adapters.errands import Errands
+from runyard_orchestrator.adapters.leadership import Leadership
 from runyard_orchestrator.adapters.ledger import Ledger
 from runyard_orchestrator.adapters.projections import Projections
 from runyard_orchestrator.domain.decisions import Limits
+from runyard_orchestrator.domain.repair import Patience
 from runyard_orchestrator.handlers.commands import Commands
 from runyard_orchestrator.handlers.desk import Desk
 from runyard_orchestrator.handlers.keeping import kept_going
 from runyard_orchestrator.handlers.process import Process
+from runyard_orchestrator.handlers.reconciler import Reconciler
 from runyard_orchestrator.settings import Settings
 from runyard_orchestrator.store.reading import Rows
 from runyard_orchestrator.store.tables import SCHEMA
@@ -49,7 +54,10 @@ def build(settings: Settings) -> Service:
             app.state.rows = rows
             await stack.enter_async_context(kept_going(projections=projections.run))
             await projections.caught_up()
-            await stack.enter_async_context(kept_going(process=Process(client, desk).run))
+            process = Process(client, desk)
+            reconciler = await _reconciler(settings, client, desk, Leadership(database, "runyard-reconciler"))
+            reconciler.ended = _counter(app)
+            await stack.enter_async_context(kept_going(process=process.run, reconciler=reconciler.run))
             _commands(settings, desk, log).register(server)
             await stack.enter_async_context(server)
             yield
@@ -65,6 +73,25 @@ def build(settings: Settings) -> Service:
     return Service(NAME, app, settings.host, settings.port, settings.shutdown_grace_seconds)
 
 
+async def _reconciler(settings: Settings, client: Client, desk: Desk, leadership: Leadership) -> Reconciler:
+    patience = Patience(
+        lease_grace=settings.lease_grace_seconds,
+        cancel_grace=settings.cancel_grace_seconds,
+        time_limit_margin=settings.time_limit_margin_seconds,
+        start_limit=settings.start_limit_seconds,
+        session_limit=settings.session_limit_seconds,
+        resend=settings.resend_seconds,
+    )
+    return Reconciler(
+        client=client,
+        desk=desk,
+        leases=Leases(await client.jetstream().key_value(LEASES)),
+        leadership=leadership,
+        patience=patience,
+        every_seconds=settings.reconcile_seconds,
+    )
+
+
 def _commands(settings: Settings, desk: Desk, log: EventLog) -> Commands:
     return Commands(
         desk,
@@ -77,6 +104,16 @@ def _commands(settings: Settings, desk: Desk, log: EventLog) -> Commands:
         runner_types=frozenset(settings.runner_types),
         session_wait_seconds=settings.session_wait_seconds,
     )
+
+
+def _counter(app: FastAPI) -> Callable[[str], None]:
+    repairs = Counter(
+        "orchestrator_runs_ended_by_reconciler_total",
+        "Runs that nobody else ended.",
+        ["type"],
+        registry=app.state.metrics,
+    )
+    return lambda event_type: repairs.labels(event_type).inc()
 
 
 def _redactor(settings: Settings) -> Redactor:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from nats.aio.client import Client
 
@@ -60,7 +60,7 @@ class Projections:
         return await self._for(address).reached(stream_seq, timeout=timeout)
 
     @contextlib.contextmanager
-    def watching(self, key: SessionKey) -> Iterator[asyncio.Event]:
+    def watching(self, key: SessionKey) -> Generator[asyncio.Event]:
         """An event that is set whenever the session's own row has changed."""
         changed = asyncio.Event()
         watchers = self._watched.setdefault(key, set())

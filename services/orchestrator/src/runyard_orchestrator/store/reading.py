@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Executable, Select, and_, exists, or_, select
 from sqlalchemy.engine import RowMapping
 
 from runyard_chassis import Database
@@ -85,11 +85,11 @@ class Rows:
         async with self._database.session() as db:
             return await db.scalar(statement)
 
-    async def runs_at_work(self, limit: int) -> Sequence[OpenRun]:
-        """Runs that were dispatched and have not ended, those longest without a sign first."""
+    async def runs_at_work(self, limit: int, *, after: int = 0) -> Sequence[OpenRun]:
+        """Runs that were dispatched and have not ended, by the place of their last event, from one on."""
         statement = (
             select(runs)
-            .where(runs.c.completed_at.is_(None), runs.c.dispatched_at.is_not(None))
+            .where(runs.c.completed_at.is_(None), runs.c.dispatched_at.is_not(None), runs.c.stream_seq > after)
             .order_by(runs.c.stream_seq)
             .limit(limit)
         )
@@ -131,12 +131,12 @@ class Rows:
             statement = statement.where(runs.c.session_id == session_id)
         return await self._all(statement.order_by(runs.c.first_seq.desc()).limit(limit))
 
-    async def _all(self, statement: Select[Any]) -> Sequence[RowMapping]:
+    async def _all(self, statement: Executable) -> Sequence[RowMapping]:
         async with self._database.session() as db:
             return (await db.execute(statement)).mappings().all()
 
 
-def _keys(limit: int) -> Select[Any]:
+def _keys(limit: int) -> Select[*tuple[Any, ...]]:
     return select(sessions.c.tenant_id, sessions.c.id).order_by(sessions.c.stream_seq).limit(limit)
 
 

@@ -13,7 +13,7 @@ RUN_FIELDS = tuple(field.name for field in fields(Run))
 WORKTREE_FIELDS = tuple(field.name for field in fields(Worktree))
 
 
-def session_of(row: Mapping[str, Any]) -> Session:
+def session_of(row: Mapping[Any, Any]) -> Session:
     """The session that a row describes."""
     values: dict[str, Any] = {name: row[name] for name in SESSION_FIELDS}
     values["queue"] = tuple(values["queue"])
@@ -26,7 +26,7 @@ def session_values(session: Session) -> dict[str, Any]:
     return {**values, "queue": list(session.queue)}
 
 
-def run_of(row: Mapping[str, Any]) -> Run:
+def run_of(row: Mapping[Any, Any]) -> Run:
     """The run that a row describes."""
     values: dict[str, Any] = {name: row[name] for name in RUN_FIELDS}
     stored: dict[str, dict[str, Any]] = values["approvals"]
@@ -42,7 +42,7 @@ def run_values(run: Run) -> dict[str, Any]:
     return {**values, "approvals": approvals, "handled": list(run.handled)}
 
 
-def worktree_of(row: Mapping[str, Any]) -> Worktree:
+def worktree_of(row: Mapping[Any, Any]) -> Worktree:
     """The worktree that a row describes."""
     return Worktree(**{name: row[name] for name in WORKTREE_FIELDS})
 

@@ -1,0 +1,56 @@
+"""One replica does what only one should: it holds an advisory lock for as long as its connection lives."""
+
+import contextlib
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runyard_chassis import Database
+
+_LOCK = text("select pg_try_advisory_lock(hashtextextended(:name, 0))")
+_ALIVE = text("select 1")
+
+
+class Leadership:
+    """A lock of the database, by name; lost with the connection that holds it."""
+
+    def __init__(self, database: Database, name: str) -> None:
+        self._database = database
+        self._name = name
+        self._connection: AsyncConnection | None = None
+
+    async def held(self) -> bool:
+        """Whether this process leads now; takes the lead if nobody has it."""
+        try:
+            if self._connection is not None:
+                await self._connection.execute(_ALIVE)
+                return True
+            return await self._take()
+        except (DBAPIError, OSError, TimeoutError):
+            await self.give_up()
+            return False
+
+    async def give_up(self) -> None:
+        """Lets another lead."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(DBAPIError, OSError, TimeoutError):
+                # The lock belongs to the server's session: into the pool it must not go back.
+                await connection.invalidate()
+            with contextlib.suppress(DBAPIError, OSError, TimeoutError):
+                await connection.close()
+
+    async def _take(self) -> bool:
+        connection = await self._database.engine.connect()
+        try:
+            connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
+            taken = bool(await connection.scalar(_LOCK, {"name": self._name}))
+        except BaseException:
+            await connection.close()
+            raise
+        if taken:
+            self._connection = connection
+        else:
+            await connection.close()
+        return taken
