@@ -17,3 +17,5 @@ async def test_a_plain_message_streams_and_completes(bench: MakeBench) -> None:
     assert final == [text]
     assert events[-1].payload.final_text == text
     assert events[-1].payload.usage.output_tokens > 0
+
+

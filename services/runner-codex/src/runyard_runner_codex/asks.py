@@ -5,6 +5,7 @@ from typing import Any
 
 from runyard_runner.adapter import Ask, Decision, DecisionKind
 
+from runyard_runner_codex.items import plain_command
 from runyard_runner_codex.translate import Translator
 
 FOUR: tuple[DecisionKind, ...] = ("accept", "accept_for_session", "decline", "cancel")
@@ -24,7 +25,7 @@ def ask_of(request: Mapping[str, Any], translator: Translator) -> Ask | None:
     item = params.get("itemId")
     match request["method"]:
         case "item/commandExecution/requestApproval":
-            command = params.get("command") or ""
+            command = plain_command(params.get("command") or "")
             detail = {"command": command, "cwd": params.get("cwd"), "reason": params.get("reason")}
             return Ask(key=key, kind="command", title=command, detail=detail, options=FOUR, item_id=item)
         case "item/fileChange/requestApproval":

@@ -1,6 +1,8 @@
 """Codex's thread items as tool calls, results and file changes. Pure."""
 
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from runyard_events.catalogue import FileChanged, ToolCall, ToolCategory, ToolResult, ToolStatus
@@ -14,6 +16,38 @@ _STATUS: Mapping[str, ToolStatus] = {
     "declined": "declined",
     "inProgress": "interrupted",
 }
+
+
+_SHELL_WORDS = 3
+
+
+def plain_command(command: str) -> str:
+    """What was asked of the shell, without the shell: `ls` for `/bin/bash -lc ls`."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return command
+    return words[2] if len(words) == _SHELL_WORDS and words[1] in ("-lc", "-c") else command
+
+
+def within(path: str, folder: str) -> str:
+    """A path as seen from the working directory; one outside stays absolute."""
+    pure = PurePosixPath(path)
+    return str(pure.relative_to(folder)) if pure.is_relative_to(folder) else path
+
+
+def relative(item: Item, folder: str) -> Item:
+    """The item with the paths of its changes as seen from the working directory."""
+    if item["type"] != "fileChange":
+        return item
+    return {**item, "changes": [_relative_change(one, folder) for one in item["changes"]]}
+
+
+def _relative_change(change: Mapping[str, Any], folder: str) -> Mapping[str, Any]:
+    kind = change["kind"]
+    if moved := kind.get("move_path"):
+        kind = {**kind, "move_path": within(moved, folder)}
+    return {**change, "path": within(change["path"], folder), "kind": kind}
 
 
 def tool_call(item: Item, parent: str | None = None) -> ToolCall | None:
@@ -95,7 +129,7 @@ def _described(item: Item) -> tuple[str, ToolCategory, Any] | None:
     """Name, category and input of a tool."""
     match item["type"]:
         case "commandExecution":
-            return ("shell", "command", {"command": item["command"], "cwd": item["cwd"]})
+            return ("shell", "command", {"command": plain_command(item["command"]), "cwd": item["cwd"]})
         case "fileChange":
             return ("apply_patch", "file_change", {"changes": changes_as_input(item["changes"])})
         case "mcpToolCall":

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 from runyard_runner.settings import RunnerSettings
 
 Sandbox = Literal["read-only", "workspace-write", "danger-full-access"]
@@ -13,6 +13,8 @@ class Settings(RunnerSettings):
     """`CODEX_SANDBOX_TYPE` is the agent's own sandbox: full access is for containers, which are one themselves."""
 
     port: int = Field(default=9102, ge=0, le=65535)
+    model: str | None = Field(default="gpt-5.5", validation_alias=AliasChoices("CODEX_MODEL", "model"))
+    """Of sessions that name none. Codex's own default wants JavaScript from the model, which few others speak."""
     codex_sandbox_type: Sandbox = "workspace-write"
     codex_network_access: bool = False
     """Whether commands in the workspace-write sandbox reach the network."""

@@ -30,7 +30,15 @@ from runyard_events.catalogue import (
 )
 from runyard_runner.adapter import TurnEnd
 
-from runyard_runner_codex.items import Item, Params, changes_as_input, file_changes, tool_call, tool_result
+from runyard_runner_codex.items import (
+    Item,
+    Params,
+    changes_as_input,
+    file_changes,
+    relative,
+    tool_call,
+    tool_result,
+)
 
 _PLAN_STATUS = {"pending": "pending", "inProgress": "in_progress", "completed": "completed"}
 _SUBAGENT_STATUS = {"completed": "completed", "failed": "failed", "interrupted": "interrupted"}
@@ -48,10 +56,11 @@ _OUR_OWN_SETUP = "Model metadata for"
 
 
 class Translator:
-    """Native messages of one turn of thread `thread_id` to neutral payloads."""
+    """Native messages of one turn of thread `thread_id`, working in `cwd`, to neutral payloads."""
 
-    def __init__(self, thread_id: str) -> None:
+    def __init__(self, thread_id: str, cwd: str = "/") -> None:
         self._thread = thread_id
+        self._cwd = cwd
         self._begun: dict[str, Item] = {}
         self._summarised: set[str] = set()
         self._spawned: dict[str, str] = {}
@@ -129,7 +138,7 @@ class Translator:
         return params.get("threadId") == self._thread
 
     def _started(self, params: Params) -> tuple[Payload, ...]:
-        item = params["item"]
+        item = relative(params["item"], self._cwd)
         call = tool_call(item, self._spawned.get(params["threadId"]))
         if call is None:
             return ()
@@ -137,7 +146,7 @@ class Translator:
         return (call,)
 
     def _completed(self, params: Params) -> tuple[Payload, ...]:
-        item, thread = params["item"], params["threadId"]
+        item, thread = relative(params["item"], self._cwd), params["threadId"]
         match item["type"]:
             case "agentMessage":
                 self._last_words[thread] = item["text"]

@@ -14,7 +14,13 @@ from runyard_runner.adapter import AgentFailed, AgentStart, Native
 from runyard_runner.processes import spawn
 
 from runyard_runner_codex.adapters.app_server import AppServer, RpcError
-from runyard_runner_codex.adapters.config import command_line, environment, thread_parameters, without_token
+from runyard_runner_codex.adapters.config import (
+    command_line,
+    environment,
+    thread_parameters,
+    token_file,
+    turn_parameters,
+)
 from runyard_runner_codex.adapters.servers import Servers, Warm
 from runyard_runner_codex.adapters.turn import CodexTurn
 from runyard_runner_codex.settings import Settings
@@ -40,22 +46,28 @@ class CodexAgent:
         )
 
     async def start(self, start: AgentStart) -> CodexTurn:
-        """Opens or resumes the session's thread with this run's token and gives it the prompt."""
+        """Opens or resumes the session's thread and gives it the prompt."""
         warm = await self._servers.claim(start)
+        token = token_file(start.home)
         try:
+            _write_secret(token, start.run_token)
             thread, first = await self._open_thread(warm, start)
-            answer = await _ask(
-                warm.server, "turn/start", {"threadId": thread, "input": [{"type": "text", "text": start.prompt}]}
-            )
+            answer = await _ask(warm.server, "turn/start", turn_parameters(start, thread))
         except BaseException:
             await self._servers.release(start.session_id, kill=True)
             raise
+
+        async def release(kill: bool) -> None:  # noqa: FBT001 - a callback of one argument
+            token.unlink(missing_ok=True)
+            await self._servers.release(start.session_id, kill=kill)
+
         return CodexTurn(
             warm.server,
             thread=thread,
             turn=answer["turn"]["id"],
+            cwd=str(start.cwd),
             first=first,
-            release=lambda kill: self._servers.release(start.session_id, kill=kill),
+            release=release,
         )
 
     async def close(self) -> None:
@@ -84,35 +96,33 @@ class CodexAgent:
         return server
 
     async def _open_thread(self, warm: Warm, start: AgentStart) -> tuple[str, tuple[Native, ...]]:
+        known = start.native_thread_id
+        if known is not None and warm.thread == known:
+            return known, ()
         parameters = thread_parameters(start, self._settings)
         first: tuple[Native, ...] = ()
-        if start.native_thread_id is not None:
+        if known is not None:
             try:
-                thread = await self._resume(warm, start.native_thread_id, parameters, start.run_token)
+                warm.thread = await self._resume(warm.server, known, parameters)
             except RpcError as error:
                 logger.warning("codex.thread_lost", session_id=start.session_id, error=str(error))
                 text = "The earlier conversation could not be opened again; the agent starts without it."
                 first = (Native(raw=None, neutral=(Notice(level="warning", message=text),)),)
             else:
-                warm.thread = thread
-                return thread, ()
-        shown = without_token(parameters, start.run_token)
-        answer = await _ask(warm.server, "thread/start", parameters, shown)
-        warm.thread = answer["thread"]["id"]
-        return answer["thread"]["id"], first
+                return known, ()
+        answer = await _ask(warm.server, "thread/start", parameters)
+        thread: str = answer["thread"]["id"]
+        warm.thread = thread
+        return thread, first
 
-    async def _resume(self, warm: Warm, thread: str, parameters: Mapping[str, Any], token: str) -> str:
-        """Loads a thread with new parameters; a loaded one keeps its old token unless it is let go of first."""
-        server = warm.server
-        if warm.thread == thread:
-            await server.request("thread/unsubscribe", {"threadId": thread})
-            warm.thread = None
-        wanted = {**parameters, "threadId": thread, "excludeTurns": True}
+    async def _resume(self, server: AppServer, thread: str, parameters: Mapping[str, Any]) -> str:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + WRITER_PATIENCE
         while True:
             try:
-                answer = await server.request("thread/resume", wanted, shown=without_token(wanted, token))
+                answer = await server.request(
+                    "thread/resume", {**parameters, "threadId": thread, "excludeTurns": True}
+                )
             except RpcError as error:
                 if "active writer" not in str(error) or loop.time() > deadline:
                     raise
@@ -121,11 +131,14 @@ class CodexAgent:
                 return answer["thread"]["id"]
 
 
-async def _ask(
-    server: AppServer, method: str, params: Mapping[str, Any], shown: Mapping[str, Any] | None = None
-) -> Any:
+def _write_secret(path: Path, secret: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(secret)
+
+
+async def _ask(server: AppServer, method: str, params: Mapping[str, Any]) -> Any:
     try:
-        return await server.request(method, params, shown=shown)
+        return await server.request(method, params)
     except RpcError as error:
         raise AgentFailed(str(error), reason="start_failed") from error
 

@@ -57,10 +57,9 @@ class AppServer:
         method: str,
         params: Mapping[str, Any] | None = None,
         *,
-        shown: Mapping[str, Any] | None = None,
         limit: float = REQUEST_TIMEOUT,
     ) -> Any:
-        """Ask and wait for the answer; `shown` stands in the record in place of `params` with a secret.
+        """Ask and wait for the answer.
 
         Raises:
             RpcError: refused.
@@ -70,10 +69,10 @@ class AppServer:
         number = self._ids
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        request = {"id": number, "method": method}
-        self._keep("sent", {**request, "params": shown or params or {}})
+        request = {"id": number, "method": method, "params": dict(params or {})}
+        self._keep("sent", request)
         try:
-            await self._send({**request, "params": params or {}})
+            await self._send(request)
             if self._reader.done():
                 raise AgentFailed("The Codex process has ended.")
             reply = await asyncio.wait_for(answer, limit)

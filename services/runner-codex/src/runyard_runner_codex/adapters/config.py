@@ -1,6 +1,6 @@
 """How Codex is configured: its command line, its environment, and the parameters of a thread. Pure."""
 
-from collections.abc import Mapping
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ from runyard_runner.adapter import AgentStart
 from runyard_runner_codex.settings import Settings
 
 PROVIDER = "run"
-MASK = "[redacted]"
 
 
 def command_line(binary: Path, settings: Settings) -> list[str]:
@@ -40,11 +39,14 @@ def environment(start: AgentStart) -> dict[str, str]:
 
 
 def thread_parameters(start: AgentStart, settings: Settings) -> dict[str, Any]:
-    """Parameters of thread/start and thread/resume: this run's place, policy and way to the model."""
-    parameters: dict[str, Any] = {
+    """Parameters of thread/start and thread/resume: the session's place, policy and way to the model.
+
+    The way to the model outlives the run, the run's token does not: Codex reads it from a file whenever it
+    asks the model. (A bearer token in here would be kept until the thread is loaded anew, which takes 30 ms.)
+    """
+    return {
         "cwd": str(start.cwd),
         "sandbox": settings.codex_sandbox_type,
-        "approvalPolicy": start.approval_policy,
         "approvalsReviewer": "user",
         "modelProvider": PROVIDER,
         "config": {
@@ -53,21 +55,33 @@ def thread_parameters(start: AgentStart, settings: Settings) -> dict[str, Any]:
                     "name": "Runyard",
                     "base_url": f"{start.model_base_url}/v1",
                     "wire_api": "responses",
-                    "experimental_bearer_token": start.run_token,
-                    "http_headers": {"X-Run-Id": start.run_id},
+                    "auth": {
+                        "command": shutil.which("cat", path=start.env.get("PATH")) or "/bin/cat",
+                        "args": [str(token_file(start.home))],
+                        "refresh_interval_ms": 1,
+                        "timeout_ms": 5000,
+                    },
                 }
             }
         },
+        **_of_the_run(start),
     }
-    return {**parameters, "model": start.model} if start.model else parameters
 
 
-def without_token(parameters: Mapping[str, Any], token: str) -> dict[str, Any]:
-    """The same parameters as they may be kept."""
+def turn_parameters(start: AgentStart, thread: str) -> dict[str, Any]:
+    """Parameters of turn/start."""
+    return {
+        "threadId": thread,
+        "input": [{"type": "text", "text": start.prompt}],
+        **_of_the_run(start),
+    }
 
-    def cleaned(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: cleaned(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
-        return MASK if value == token else value
 
-    return {key: cleaned(value) for key, value in parameters.items()}
+def token_file(home: Path) -> Path:
+    """Where Codex finds the token of the run that it works on."""
+    return home / "run-token"
+
+
+def _of_the_run(start: AgentStart) -> dict[str, Any]:
+    policy = {"approvalPolicy": start.approval_policy}
+    return {**policy, "model": start.model} if start.model else policy

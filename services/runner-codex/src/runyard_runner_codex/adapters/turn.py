@@ -28,6 +28,7 @@ class CodexTurn:
         *,
         thread: str,
         turn: str,
+        cwd: str,
         first: tuple[Native, ...],
         release: Callable[[bool], Awaitable[None]],
     ) -> None:
@@ -36,7 +37,7 @@ class CodexTurn:
         self._turn = turn
         self._first = first
         self._release = release
-        self._translator = Translator(thread)
+        self._translator = Translator(thread, cwd)
         self._asked: dict[str, Mapping[str, Any]] = {}
         self._closed = False
 
