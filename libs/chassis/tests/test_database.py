@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Column, Integer, MetaData, String, Table, text
 
-from runyard_chassis import Database, migrations
+from runyard_chassis import Database, migrate, migrations
 from runyard_chassis.database import async_url
 from runyard_chassis.migrations import MigrationError, head_of
 
@@ -216,3 +216,33 @@ def test_two_heads_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "b.py").write_text('revision = "b"\ndown_revision = None\n')
     with pytest.raises(MigrationError, match="several heads: a, b"):
         head_of(tmp_path)
+
+
+async def test_a_developer_writes_applies_and_takes_back_the_next_migration(
+    database: Database,
+    package: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / package / "tables.py").write_text(
+        "from sqlalchemy import *\n"
+        "metadata = MetaData()\n"
+        "Table('things', metadata, Column('id', Integer, primary_key=True),"
+        " Column('name', String(20), nullable=False), Column('note', Text))\n"
+    )
+    monkeypatch.setenv("DATABASE_URL", database.url.render_as_string(hide_password=False))
+
+    async def run(*arguments: str) -> int:
+        return await asyncio.to_thread(migrate.main, [package, "--schema", database.schema, *arguments])
+
+    models = f"--models={package}.tables"
+    assert await run("upgrade") == 0
+    assert await run("check", models) == 1
+    assert await run("new", "Add a note", models) == 0
+    written = tmp_path / package / "migrations" / "versions" / "0003_add_a_note.py"
+    assert str(written) in capsys.readouterr().out
+    assert await run("upgrade") == 0
+    assert await run("check", models) == 0
+    assert await run("downgrade", "-1") == 0
+    assert await run("check", models) == 1

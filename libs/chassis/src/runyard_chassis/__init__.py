@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from runyard_chassis.auth import AdminDep, Caller, CallerDep, StreamCallerDep, authenticate, bearer
-    from runyard_chassis.commands import CommandServer, Handler, raise_for_problem, refusal
+    from runyard_chassis.commands import CommandServer, Handler
     from runyard_chassis.database import Database
     from runyard_chassis.errors import ProblemBody, problem_response
     from runyard_chassis.health import Check
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Unauthorized,
         Unavailable,
     )
+    from runyard_chassis.replies import raise_for_problem, refusal
     from runyard_chassis.service import PortTakenError, Service, StartFailedError, run_service, run_until_signal, serve
     from runyard_chassis.settings import ServiceSettings, load_settings
     from runyard_chassis.tokens import API_AUDIENCE, LLM_AUDIENCE, Claims, TokenError, Tokens, derive_key
@@ -81,7 +82,8 @@ __all__ = [
 
 _HOMES = {
     "auth": ("AdminDep", "Caller", "CallerDep", "StreamCallerDep", "authenticate", "bearer"),
-    "commands": ("CommandServer", "Handler", "raise_for_problem", "refusal"),
+    "commands": ("CommandServer", "Handler"),
+    "replies": ("raise_for_problem", "refusal"),
     "database": ("Database",),
     "errors": ("ProblemBody", "problem_response"),
     "health": ("Check",),

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 from runyard_chassis import tracing
 from runyard_chassis.logs import get_logger, log_context
 from runyard_chassis.problems import InternalError, Problem
+from runyard_chassis.replies import refusal
 from runyard_chassis.settings import ServiceSettings
-from runyard_events.commands import Command, CommandPayload, Reply, ReplyProblem, decode_command
+from runyard_events.commands import Command, CommandPayload, Reply, decode_command
 from runyard_events.connection import inbox_prefix
 from runyard_events.dead_letters import bury
 from runyard_events.errors import Malformed
@@ -243,29 +244,6 @@ class CommandServer:
             yield
         finally:
             teller.cancel()
-
-
-def refusal(problem: Problem) -> Reply:
-    """The reply that tells a sender why its command was refused."""
-    return Reply(
-        ok=False,
-        problem=ReplyProblem(
-            status=problem.status, type=problem.type, title=problem.title, detail=problem.detail or ""
-        ),
-    )
-
-
-def raise_for_problem(reply: Reply) -> Reply:
-    """The reply, or its problem raised on this side.
-
-    Raises:
-        Problem: the command was refused.
-    """
-    if reply.ok:
-        return reply
-    if reply.problem is None:
-        raise InternalError("The command failed.")
-    raise Problem(reply.problem.status, reply.problem.type, reply.problem.title, reply.problem.detail or None)
 
 
 async def _undecoded(message: "NatsMessage") -> "NatsMessage":

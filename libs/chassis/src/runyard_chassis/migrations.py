@@ -84,14 +84,36 @@ async def drift(url: URL, schema: str, package: str, metadata: MetaData) -> list
         from alembic.autogenerate import compare_metadata  # noqa: PLC0415
         from alembic.migration import MigrationContext  # noqa: PLC0415
 
-        connection: Connection = config.attributes["connection"]
-        # Only this schema: tables of `public` would look like tables to drop.
-        connection.execute(text(f'set local search_path to "{schema}"'))
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(_only(config, schema), opts={"compare_type": True})
         found.extend(compare_metadata(context, metadata))
 
     await asyncio.to_thread(_in_own_loop, url, schema, versions_folder(package), compare)
     return found
+
+
+async def autogenerate(url: URL, schema: str, package: str, metadata: MetaData, message: str) -> Path:
+    """Writes the next migration: what the models have and the schema, which must be at head, has not."""
+    folder = versions_folder(package)
+    written: list[str] = []
+
+    def write(config: "Config") -> None:
+        from alembic import command  # noqa: PLC0415
+
+        _only(config, schema)
+        config.attributes["metadata"] = metadata
+        number = f"{len(list(folder.glob('[0-9]*.py'))) + 1:04d}"
+        script = command.revision(config, message, autogenerate=True, rev_id=number, version_path=str(folder))
+        written.extend(str(one.path) for one in [script] if one is not None and not isinstance(one, list))
+
+    await asyncio.to_thread(_in_own_loop, url, schema, folder, write)
+    return Path(written[0])
+
+
+def _only(config: "Config", schema: str) -> Connection:
+    """The connection, seeing this schema alone: tables of `public` would look like tables to drop."""
+    connection: Connection = config.attributes["connection"]
+    connection.execute(text(f'set local search_path to "{schema}"'))
+    return connection
 
 
 def alembic_config(folder: Path, connection: Connection | None = None) -> "Config":
@@ -102,6 +124,7 @@ def alembic_config(folder: Path, connection: Connection | None = None) -> "Confi
     config.set_main_option("script_location", str(ENVIRONMENT).replace("%", "%%"))
     config.set_main_option("version_locations", str(folder).replace("%", "%%"))
     config.set_main_option("path_separator", "newline")
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
     config.attributes["connection"] = connection
     return config
 

@@ -1,0 +1,27 @@
+"""Problems across a command: into a Reply on one side, raised again on the other."""
+
+from runyard_chassis.problems import InternalError, Problem
+from runyard_events.commands import Reply, ReplyProblem
+
+
+def refusal(problem: Problem) -> Reply:
+    """The reply that tells a sender why its command was refused."""
+    return Reply(
+        ok=False,
+        problem=ReplyProblem(
+            status=problem.status, type=problem.type, title=problem.title, detail=problem.detail or ""
+        ),
+    )
+
+
+def raise_for_problem(reply: Reply) -> Reply:
+    """The reply, or its problem raised on this side.
+
+    Raises:
+        Problem: the command was refused.
+    """
+    if reply.ok:
+        return reply
+    if reply.problem is None:
+        raise InternalError("The command failed.")
+    raise Problem(reply.problem.status, reply.problem.type, reply.problem.title, reply.problem.detail or None)
