@@ -29,8 +29,8 @@ STREAM = "EVENTS"
 _WRONG_LAST_SEQUENCE = 10071
 _DUPLICATE_IN_BATCH = 10201
 _BATCH_LIMIT = 500
-_BATCH_PAYS_FROM = 8
-"""Below this many events single publishes are faster than one atomic batch (2.7 ms), above slower."""
+_BATCH_PAYS_FROM = 24
+"""Below this many events publishes in flight together are faster than one atomic batch (2 to 6 ms), above slower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +104,39 @@ class EventLog:
         sequence = 0
         for start in range(0, len(appends), _BATCH_LIMIT):
             part = appends[start : start + _BATCH_LIMIT]
-            if len(part) >= _BATCH_PAYS_FROM:
+            if len(part) >= _BATCH_PAYS_FROM or len(part) == 1:
                 sequence = await self.append_all(part)
                 continue
-            for one in part:
-                sequence = await self.append(one)
+            answers = await self._in_flight_together([(one, one.headers()) for one in part])
+            for one, answer in zip(part, answers, strict=True):
+                refused = "error" in answer
+                sequence = await self._settle(answer["error"], [one]) if refused else int(answer["seq"])
         return sequence
+
+    async def append_guarded(self, appends: Sequence[Append], *, guard: str, expect: int) -> int:
+        """Writes a decision and its twins when `expect` stands last on the subject `guard`, in one go.
+
+        The decision is the last of `appends`, the only one on `guard`. Much faster than `append_all`, and
+        all or nothing but for one case: somebody who writes to `guard` between two of them leaves the
+        twins without their decision.
+
+        Raises:
+            Conflict: `expect` does not hold.
+            LogUnavailable: as for `append`.
+        """
+        conditions = {
+            "Nats-Expected-Last-Subject-Sequence": str(expect),
+            "Nats-Expected-Last-Subject-Sequence-Subject": guard,
+        }
+        answers = await self._in_flight_together([(one, one.headers() | conditions) for one in appends])
+        errors = [answer["error"] for answer in answers if "error" in answer]
+        if not errors:
+            return int(answers[-1]["seq"])
+        if errors[0].get("err_code") == _WRONG_LAST_SEQUENCE:
+            last = await self.last(guard)
+            if last is None or last.event.id != appends[-1].event.id:
+                raise Conflict(guard, expect, last)
+        return await self._settle(errors[0], appends[-1:])
 
     async def last(self, subject: str) -> StoredEvent | None:
         """The newest event of one subject, read from the stream itself; None when there is none.
@@ -155,6 +182,26 @@ class EventLog:
                     yield event
         finally:
             await reader.close()
+
+    async def _in_flight_together(self, appends: Sequence[tuple[Append, dict[str, str]]]) -> list[dict[str, Any]]:
+        """Publishes all before the first answer is there; the server takes them in this order.
+
+        They leave in one write, so a connection that breaks loses the end of them, never the middle.
+        """
+        encoded = [(one.subject, encode(one.event), headers) for one, headers in appends]
+
+        async def attempt() -> list[dict[str, Any]]:
+            requests = (
+                self._client.request(subject, payload, timeout=self._attempt, headers=headers)
+                for subject, payload, headers in encoded
+            )
+            answers = await asyncio.gather(*requests, return_exceptions=True)
+            for answer in answers:
+                if isinstance(answer, BaseException):
+                    raise answer
+            return [json.loads(answer.data) for answer in answers if isinstance(answer, Msg)]
+
+        return await self._patiently(attempt)
 
     async def _publish_batch(self, encoded: Sequence[tuple[str, bytes, dict[str, str]]]) -> dict[str, Any]:
         batch = uuid4().hex

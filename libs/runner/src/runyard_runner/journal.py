@@ -45,10 +45,12 @@ class Journal:
                 except LogUnavailable:
                     logger.warning("log.unavailable", waiting=len(events))
                     events = await self._missing(events)
-                except EventError:
-                    if missing := await self._missing(events):
+                except EventError as error:
+                    missing = await self._missing(events)
+                    if missing and (len(missing) == len(events) or not isinstance(error, Conflict)):
                         self.writer.rewind(missing[0])
-                    raise
+                        raise
+                    events = missing  # refused as already there
                 else:
                     return
 
@@ -60,7 +62,7 @@ class Journal:
     ) -> bool:
         """Append all or none, the run's owner permitting.
 
-        `payloads` holds exactly one lifecycle event and its twins. When somebody else's event came first,
+        `payloads` holds the lifecycle event at its end, its twins before it. When somebody else's event came first,
         it is tried again behind that one, `unless` says that it is pointless then (returns False).
 
         Raises:
@@ -69,10 +71,11 @@ class Journal:
         async with self._order:
             events = [self.writer.stamp(payload) for payload in payloads]
             while True:
-                guards = [self.last_seq if event.kind == "lifecycle" else None for event in events]
-                appends = [self.writer.place(event, guard) for event, guard in zip(events, guards, strict=True)]
+                appends = [self.writer.place(event) for event in events]
                 try:
-                    reached = await self.writer.log.append_all(appends)
+                    reached = await self.writer.log.append_guarded(
+                        appends, guard=appends[-1].subject, expect=self.last_seq
+                    )
                 except LogUnavailable:
                     logger.warning("log.unavailable", waiting=len(events))
                 except Conflict as conflict:
