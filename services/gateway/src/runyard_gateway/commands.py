@@ -7,9 +7,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runyard_chassis import tracing
+from runyard_chassis import raise_for_problem, tracing
 from runyard_chassis.auth import Caller
-from runyard_chassis.commands import raise_for_problem
 from runyard_chassis.problems import TimedOut, Unavailable
 from runyard_events.commands import Command, CommandBus, CommandPayload, Reply, command
 from runyard_events.errors import CommandTimeout, EventError, LogUnavailable

@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from sqlalchemy import RowMapping
 
-from runyard_chassis import Caller, Problem, TimedOut
-from runyard_chassis.commands import raise_for_problem
+from runyard_chassis import Caller, Problem, TimedOut, raise_for_problem
 from runyard_events.commands import ImportWorkspace, Reply
 from runyard_gateway.commands import Commands
 from runyard_gateway.consistency import Consistency

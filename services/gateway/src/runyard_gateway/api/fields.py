@@ -83,6 +83,10 @@ IdempotencyKey = Annotated[
 ApprovalId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
 
 
+Id = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
+"""An id in an answer: as it stands in the log, whoever wrote it."""
+
+
 class Body(BaseModel):
     """A request's body: fields that nobody knows are refused."""
 

@@ -23,6 +23,7 @@ from runyard_gateway.api.dependencies import (
 from runyard_gateway.api.fields import (
     ApprovalId,
     Body,
+    Id,
     IdempotencyKey,
     JsonObject,
     Note,
@@ -71,7 +72,7 @@ class Decision(Body):
 
 
 class RunCreated(View):
-    run_id: UUID
+    run_id: Id
 
 
 class Usage(View):
@@ -105,9 +106,9 @@ class DiffStats(View):
 class RunView(View):
     """A run. `queue_position` 0 is next; `cost_usd` is null while a call could not be priced."""
 
-    run_id: UUID
-    session_id: UUID
-    workspace_id: UUID
+    run_id: Id
+    session_id: Id
+    workspace_id: Id
     runner_type: str
     prompt: str
     status: RunStatus
@@ -137,7 +138,7 @@ class ApprovalView(View):
     """A question of an agent, and its answer."""
 
     approval_id: str
-    run_id: UUID
+    run_id: Id
     kind: str
     title: str
     detail: dict[str, Any]
@@ -206,7 +207,7 @@ async def prompt(
         request_hash=request_hash(body.model_dump(mode="json")),
     )
     (await gateway.commands.carry_out(caller, wanted)).mark(response)
-    return RunCreated(run_id=UUID(wanted.run_id))
+    return RunCreated(run_id=wanted.run_id)
 
 
 @router.get("/runs", summary="List runs, newest first")

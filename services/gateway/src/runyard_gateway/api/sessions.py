@@ -15,6 +15,7 @@ from runyard_gateway.api.dependencies import CutDep, GatewayDep, ReaderDep, know
 from runyard_gateway.api.fields import (
     ApprovalPolicy,
     Body,
+    Id,
     IdempotencyKey,
     Line,
     Page,
@@ -59,8 +60,8 @@ class NewSession(Body):
 class SessionView(View):
     """A session. `repo_path` is its own working tree, null until it is `ready`."""
 
-    session_id: UUID
-    workspace_id: UUID
+    session_id: Id
+    workspace_id: Id
     runner_type: str
     thread_id: str
     repo_path: str | None
@@ -82,7 +83,7 @@ class MessageView(View):
     """One message of a conversation."""
 
     id: int = Field(description="The message's place in the log.")
-    run_id: UUID
+    run_id: Id
     role: Literal["user", "assistant"]
     text: str
     format: str

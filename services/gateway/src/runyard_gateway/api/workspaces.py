@@ -13,7 +13,7 @@ from runyard_events.catalogue import WorkspaceImported, WorkspaceImportFailed
 from runyard_events.commands import ImportWorkspace
 from runyard_events.ids import derived_id, new_id
 from runyard_gateway.api.dependencies import CutDep, GatewayDep, ReaderDep, known_workspace
-from runyard_gateway.api.fields import Body, IdempotencyKey, Line, Page, Uri, View
+from runyard_gateway.api.fields import Body, Id, IdempotencyKey, Line, Page, Uri, View
 from runyard_gateway.api.sessions import SessionPage, session_view
 from runyard_gateway.api.streams import STREAM, ResumeDep, open_stream
 from runyard_gateway.commands import SEQ_HEADER, request_hash
@@ -40,7 +40,7 @@ class Import(Body):
 class WorkspaceView(View):
     """A repository that sessions can be opened on. `local_path` is null until it is `ready`."""
 
-    workspace_id: UUID
+    workspace_id: Id
     display_name: str
     source_type: str
     source_uri: str

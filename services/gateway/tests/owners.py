@@ -1,0 +1,131 @@
+"""Owners that carry out the gateway's commands with real events, as orchestrator and workspace do."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from pydantic import SecretStr
+
+from runyard_chassis import CommandServer, Conflict, Invalid, ServiceSettings
+from runyard_events.catalogue import (
+    AnyPayload,
+    ApprovalResolved,
+    RunApprovalResolved,
+    RunCancelled,
+    RunCancelRequested,
+    RunSteerRequested,
+    SessionDeleted,
+    WorkspaceImportFailed,
+    WorkspaceImportRequested,
+)
+from runyard_events.commands import (
+    AnswerApproval,
+    CancelRun,
+    Command,
+    CreateSession,
+    DeleteSession,
+    ImportWorkspace,
+    Reply,
+    RequestRun,
+    SteerRun,
+)
+from runyard_events.log import EventLog
+from runyard_events.subjects import Scope, run_subject, session_subject
+from runyard_events.writer import Writer
+
+from .histories import imported, opened, requested
+
+
+class Owners:
+    """Carries out every command at once; the tests choose what an import comes to."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._writers: dict[str, Writer] = {}
+        self.may_import = asyncio.Event()
+        self.may_import.set()
+
+    def register(self, orchestrator: CommandServer, workspace: CommandServer) -> None:
+        workspace.on(ImportWorkspace)(self.import_workspace)
+        orchestrator.on(CreateSession)(self.create_session)
+        orchestrator.on(DeleteSession)(self.delete_session)
+        orchestrator.on(RequestRun)(self.request_run)
+        orchestrator.on(CancelRun)(self.cancel_run)
+        orchestrator.on(SteerRun)(self.steer_run)
+        orchestrator.on(AnswerApproval)(self.answer_approval)
+
+    async def import_workspace(self, command: Command[ImportWorkspace]) -> Reply:
+        wanted = command.payload
+        scope = Scope.workspace(command.tenant_id, wanted.workspace_id)
+        if wanted.source_uri.startswith("http://user:"):
+            raise Invalid("Addresses hold no passwords.", type="import-refused-url")
+        last = await self._log.last(scope.subject("lifecycle"))
+        if last is not None:
+            return Reply(ok=True, seq=last.stream_seq)
+        asked = WorkspaceImportRequested(
+            source_type=wanted.source_type, source_uri=wanted.source_uri, display_name=wanted.display_name
+        )
+        await self._write(scope, asked)
+        await self.may_import.wait()
+        if "nowhere" in wanted.source_uri:
+            failed = WorkspaceImportFailed(reason="not_found", message="There is no such repository.")
+            return await self._done(scope, failed)
+        done = imported()[1].model_copy(update={"display_name": wanted.display_name})
+        return await self._done(scope, done)
+
+    async def create_session(self, command: Command[CreateSession]) -> Reply:
+        wanted = command.payload
+        scope = Scope.session(command.tenant_id, wanted.session_id)
+        last = await self._log.last(session_subject(command.tenant_id, wanted.session_id, "lifecycle"))
+        if last is not None:
+            return Reply(ok=True, seq=last.stream_seq)
+        created, ready = opened(wanted.workspace_id)
+        update = {"title": wanted.title, "runner_type": wanted.runner_type}
+        return await self._done(scope, created.model_copy(update=update), ready)
+
+    async def delete_session(self, command: Command[DeleteSession]) -> Reply:
+        return await self._done(Scope.session(command.tenant_id, command.payload.session_id), SessionDeleted())
+
+    async def request_run(self, command: Command[RequestRun]) -> Reply:
+        wanted = command.payload
+        scope = _run(command)
+        last = await self._log.last(run_subject(command.tenant_id, wanted.session_id, wanted.run_id, "lifecycle"))
+        if last is not None:
+            return Reply(ok=True, seq=last.stream_seq)
+        return await self._done(scope, *requested("w", wanted.prompt))
+
+    async def cancel_run(self, command: Command[CancelRun]) -> Reply:
+        last = await self._log.last(_run(command).subject("lifecycle"))
+        if last is not None and isinstance(last.event.payload, RunCancelled):
+            raise Conflict("The run has ended.", type="run-ended")
+        return await self._done(_run(command), RunCancelRequested(reason=command.payload.reason), RunCancelled())
+
+    async def steer_run(self, command: Command[SteerRun]) -> Reply:
+        return await self._done(_run(command), RunSteerRequested(text=command.payload.text))
+
+    async def answer_approval(self, command: Command[AnswerApproval]) -> Reply:
+        answer = command.payload.model_dump(include={"approval_id", "decision", "answers", "message"}, by_alias=False)
+        return await self._done(_run(command), ApprovalResolved(**answer), RunApprovalResolved(**answer))
+
+    async def _done(self, scope: Scope, *payloads: AnyPayload) -> Reply:
+        return Reply(ok=True, seq=await self._write(scope, *payloads))
+
+    async def _write(self, scope: Scope, *payloads: AnyPayload) -> int:
+        writer = self._writers.setdefault(scope.aggregate_id, Writer(self._log, scope=scope, source="owner"))
+        return await writer.write([writer.stamp(payload) for payload in payloads])
+
+
+def _run(command: Command[Any]) -> Scope:
+    return Scope.run(command.tenant_id, command.payload.session_id, command.payload.run_id)
+
+
+@contextlib.asynccontextmanager
+async def serving(log: EventLog, nats_url: str) -> AsyncGenerator[Owners]:
+    """Both owners at work."""
+    settings = ServiceSettings(nats_url=nats_url, jwt_secret_key=SecretStr("x" * 40))
+    owners = Owners(log)
+    orchestrator, workspace = (CommandServer(settings, name) for name in ("orchestrator", "workspace"))
+    owners.register(orchestrator, workspace)
+    async with orchestrator, workspace:
+        yield owners
