@@ -199,7 +199,8 @@ class PostgresServer(EmbeddedServer):
             lines = (self.data / "postmaster.pid").read_text().splitlines()
         except OSError:
             return False
-        return lines[0] == str(self.child.pid) and lines[-1].strip() == "ready"
+        # The postmaster has made the file but not yet written it: no lines.
+        return bool(lines) and lines[0] == str(self.child.pid) and lines[-1].strip() == "ready"
 
     def explain(self, log_tail: str) -> EmbeddedError:
         """PostgreSQL ended before it was ready."""
