@@ -47,6 +47,11 @@ def test_a_run_that_is_let_go_of_leaves_the_next_ones_token(home: Home) -> None:
     assert printed.stdout == "token-2"
 
 
+def test_the_token_that_a_lost_run_has_left_is_removed_by_the_next_one(home: Home) -> None:
+    Home(home.folder, "run-2").prepare("token-2")
+    assert [path.read_text() for path in home.folder.glob(".token-*")] == ["token-2"]
+
+
 def test_a_new_session_begins_under_our_own_id(home: Home) -> None:
     assert home.opening(THREAD, None) == Opening(session_id=THREAD)
 

@@ -353,6 +353,20 @@ async def test_a_background_command_ends_with_its_run(session: Session) -> None:
     assert start_time(int(pid.read_text())) is None
 
 
+async def test_a_command_in_claudes_background_ends_with_its_run_and_wakes_no_further_turn(session: Session) -> None:
+    waiting = "echo $$ > pid; while [ ! -e never ]; do sleep 0.05; done"
+    heard = await session.run(
+        {"tool": "Bash", "input": {"command": waiting, "description": "d", "run_in_background": True}},
+        {"run": "while [ ! -s pid ]; do sleep 0.01; done"},
+        {"say": "It runs behind."},
+    )
+    assert heard.end.final_text == "It runs behind."
+    assert start_time(int((session.cwd / "pid").read_text())) is None
+    (transcript,) = session.home.glob(f".claude/projects/*/{session.thread_id}.jsonl")
+    said = [line for line in map(json.loads, transcript.read_text().splitlines()) if line["type"] == "assistant"]
+    assert said[-1]["message"]["content"] == [{"type": "text", "text": "It runs behind."}]
+
+
 async def test_a_killed_agent_fails_the_turn_and_its_thread_goes_on_in_a_fresh_process(session: Session) -> None:
     pid = session.cwd / "pid"
 

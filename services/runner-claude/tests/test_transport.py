@@ -130,7 +130,6 @@ async def test_closing_a_program_that_ignores_everything_is_bounded_and_ends_it(
     assert await tape.take() == Line({"type": "text", "text": "{}"})
     reading.cancel()
     await asyncio.wait({reading})
-    transport.kill = True
     async with asyncio.timeout(5):
         await transport.close()
     assert pid is not None

@@ -49,6 +49,8 @@ class Translator:
         self._asks = asks
         self.interrupted = False
         """Set by the turn when somebody asked Claude to stop."""
+        self.background = False
+        """Commands or sub-agents are at work behind the conversation."""
         self._streaming = _Streaming()
         self._tools: dict[str, str] = {}
         self._asked: dict[str, str] = {}
@@ -188,6 +190,8 @@ class Translator:
         if subtype == "session_state_changed":
             idle = line.get("state") == "idle" and self.settled
             return Native(raw=line, end=self.left().end if idle else None)
+        if subtype == "background_tasks_changed":
+            self.background = bool(objects(line.get("tasks")))
         if subtype == "init" and (thread := optional_text(line.get("session_id"))) != self._thread:
             self._thread = thread
             return Native(raw=line, thread=thread)

@@ -44,10 +44,11 @@ class Home:
         return self.folder / "grants.json"
 
     def prepare(self, run_token: str) -> None:
-        """Make the folders and leave the run's token where `key_helper` finds it."""
+        """Make the folders and leave the run's token where `key_helper` finds it; a lost run's is removed."""
         for folder in (self.folder, self.config, self.temporary):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._token.unlink(missing_ok=True)
+        for left_over in self.folder.glob(".token-*"):
+            left_over.unlink(missing_ok=True)
         self._token.touch(mode=0o600)
         self._token.write_text(run_token)
 

@@ -13,7 +13,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from claude_agent_sdk import ClaudeAgentOptions, CLIConnectionError, ProcessError
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
@@ -21,6 +21,10 @@ from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITra
 from runyard_runner.processes import Child, LineTooLong, spawn
 from runyard_runner_claude.adapters.tape import Tape
 from runyard_runner_claude.native import Json, obj
+
+Parting = Literal["leave", "stop", "kill"]
+"""At the end of its input Claude ends its transcript and leaves, but not while it waits for a background
+command: then it has to be told to stop. Killed, it can do neither."""
 
 LEAVE_WITHIN = 3.0
 STDERR_LINES = 20
@@ -39,8 +43,8 @@ class RecordingTransport(SubprocessCLITransport):
         tape: Tape,
     ) -> None:
         super().__init__(prompt="", options=options)
-        self.kill = False
-        """Set before `close` when the process need not be given time to leave by itself."""
+        self.parting: Parting = "kill"
+        """How `close` ends the process."""
         self._place = cwd
         self._env = env
         self._folder = folder
@@ -101,11 +105,10 @@ class RecordingTransport(SubprocessCLITransport):
         self._closing = True
         if child.process.stdin:
             child.process.stdin.close()
-        if not self.kill:
-            # At the end of its input Claude writes its transcript to the end and leaves.
+        if self.parting == "leave":
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(child.process.wait(), LEAVE_WITHIN)
-        await child.stop(grace=0.0 if self.kill or not child.alive else LEAVE_WITHIN)
+        await child.stop(grace=0.0 if self.parting == "kill" else LEAVE_WITHIN)
         if self._reading_errors:
             self._reading_errors.cancel()
         self._tape.end()
@@ -122,7 +125,7 @@ class RecordingTransport(SubprocessCLITransport):
                     yield message
         except LineTooLong as error:
             self._errors.append(str(error))
-            self.kill = True
+            self.parting = "kill"
         finally:
             self._tape.end()
         if not self._closing:

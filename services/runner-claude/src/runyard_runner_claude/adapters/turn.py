@@ -108,7 +108,7 @@ class ClaudeTurn:
             return
         self._closed = True
         self._translator.interrupted = True
-        self._transport.kill = kill
+        self._transport.parting = "kill" if kill else "stop" if self._translator.background else "leave"
         if self._interrupting:
             self._interrupting.cancel()
         try:
