@@ -13,8 +13,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocket
 from starlette.responses import StreamingResponse
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from runyard_chassis import PortTakenError, Service, StartFailedError, create_app, serve
 
@@ -107,6 +109,26 @@ async def test_a_stop_ends_open_streams_cleanly_and_at_once() -> None:
                 # A connection that is cut would raise RemoteProtocolError here.
                 assert [piece async for piece in pieces] == []
         assert closed.is_set()
+
+
+async def test_a_stop_closes_open_websockets_as_a_restart() -> None:
+    app = create_app("gateway")
+
+    @app.websocket("/ws")
+    async def ws(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.send_text("hello")
+        await asyncio.Event().wait()
+
+    gateway = service("gateway", app)
+    async with serving(gateway) as stop, connect(f"ws://{HOST}:{gateway.port}/ws") as client:
+        assert await client.recv() == "hello"
+        stop.set()
+        async with asyncio.timeout(1.5):
+            with pytest.raises(ConnectionClosed) as caught:
+                await client.recv()
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 1012
 
 
 async def test_a_stop_lets_a_running_request_finish() -> None:

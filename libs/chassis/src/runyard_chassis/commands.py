@@ -25,7 +25,7 @@ from runyard_chassis.settings import ServiceSettings
 from runyard_events.commands import Command, CommandPayload, Reply, decode_command
 from runyard_events.connection import inbox_prefix
 from runyard_events.dead_letters import bury
-from runyard_events.errors import Malformed
+from runyard_events.errors import LogUnavailable, Malformed
 from runyard_events.redact import Redactor
 from runyard_events.topology import COMMANDS
 
@@ -47,6 +47,7 @@ class Handler(Protocol[P]):
 GRACEFUL_SECONDS = 10
 RETRY_DELAYS = (0.1, 0.5, 2.0, 5.0, 10.0)
 _FETCH_SECONDS = 2.0
+_CONNECT_SECONDS = 30
 _log = get_logger(__name__)
 
 
@@ -78,6 +79,7 @@ class CommandServer:
         """Connects and begins to take commands.
 
         Raises:
+            LogUnavailable: NATS does not answer.
             RuntimeError: the consumer is not declared (`ensure_topology` has not run on this server).
         """
         from faststream import AckPolicy  # noqa: PLC0415  # most of a second to import
@@ -98,7 +100,11 @@ class CommandServer:
             no_reply=True,
         )
         subscriber(self._on_message)
-        await broker.connect()
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await broker.connect()
+        except TimeoutError as error:
+            raise LogUnavailable(f"NATS does not answer within {_CONNECT_SECONDS} s") from error
         await self._read_consumer(broker)
         await broker.start()
 

@@ -81,7 +81,7 @@ class _Exchange:
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = self._request_id
             headers.setdefault("X-Content-Type-Options", "nosniff")
-            if headers.get("content-type", "").startswith("text/event-stream"):
+            if _is_event_stream(message):
                 self._is_stream = True
                 self._metrics.streams.inc()
         await self._send(message)
@@ -138,10 +138,10 @@ class BodyLimit:
 
 
 class EndStreams:
-    """Ends open event streams when the service stops, with a clean last chunk, so that a stop is quick.
+    """Ends open event streams and WebSockets when the service stops, cleanly, so that a stop is quick.
 
-    uvicorn waits for its connections and then cuts them; a client that is cut sees an error, one whose
-    stream ends reconnects with its `Last-Event-ID`.
+    uvicorn waits for its connections and then cuts them. A client that is cut sees an error; one whose stream ends
+    reconnects with its `Last-Event-ID`.
     """
 
     def __init__(self, app: ASGIApp, *, stopping: asyncio.Event) -> None:
@@ -149,10 +149,10 @@ class EndStreams:
         self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] in {"http", "websocket"}:
+            await _EndableStream(self._stopping, send).run(self._app, scope, receive)
+        else:
             await self._app(scope, receive, send)
-            return
-        await _EndableStream(self._stopping, send).run(self._app, scope, receive)
 
 
 class _EndableStream:
@@ -170,13 +170,13 @@ class _EndableStream:
                 raise
             if self._request is not None:
                 self._request.uncancel()
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._send(_LAST_MESSAGE[scope["type"]])
         finally:
             if self._watcher is not None:
                 self._watcher.cancel()
 
     async def _sending(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and _is_event_stream(message):
+        if message["type"] == "websocket.accept" or _is_event_stream(message):
             self._watcher = asyncio.create_task(self._end_when_stopping())
         await self._send(message)
 
@@ -187,5 +187,13 @@ class _EndableStream:
             self._request.cancel()
 
 
+_LAST_MESSAGE: dict[str, Message] = {
+    "http": {"type": "http.response.body", "body": b"", "more_body": False},
+    "websocket": {"type": "websocket.close", "code": 1012, "reason": "The service restarts."},
+}
+
+
 def _is_event_stream(message: Message) -> bool:
+    if message["type"] != "http.response.start":
+        return False
     return Headers(raw=message["headers"]).get("content-type", "").startswith("text/event-stream")
