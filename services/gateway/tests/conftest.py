@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -21,6 +22,7 @@ from runyard_gateway.gateway import Gateway
 from runyard_gateway.settings import Settings
 from runyard_stack.embedded.ports import free_port
 
+from .clients import SseClient
 from .owners import Owners, serving
 
 KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
@@ -42,6 +44,12 @@ class Running:
     def client(self, tenant: str) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {self.token(tenant)}"}
         return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=20, trust_env=False)
+
+    def stream(self, path: str, tenant: str, **headers: str) -> SseClient:
+        """A raw SSE client; headers with underscores for hyphens."""
+        parts = urlsplit(self.url)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return SseClient(parts.hostname or "", parts.port or 0, path, self.token(tenant), named)
 
 
 Start = Callable[..., contextlib.AbstractAsyncContextManager[Running]]
