@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,7 +128,12 @@ def import_of(uri: str, workspace: str, source_type: Any = "local", **more: Any)
     return ImportWorkspace(workspace_id=workspace, source_type=source_type, source_uri=uri, display_name="a/b", **more)
 
 
-Start = Callable[..., Any]
+def serve_dumb(repository: Path, folder: Path) -> Path:
+    """A bare copy of a repository below a folder to be served over HTTP."""
+    folder.mkdir()
+    git(repository.parent, "clone", "-q", "--bare", str(repository), str(folder / "repo.git"))
+    git(folder / "repo.git", "update-server-info")
+    return folder
 
 
 @pytest.fixture

@@ -11,14 +11,31 @@ from typing import Any
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+    gate: threading.Event | None = None
+    asked: threading.Event | None = None
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ARG002
         return
+
+    def do_GET(self) -> None:
+        if self.asked:
+            self.asked.set()
+        if self.gate:
+            self.gate.wait(30)
+        super().do_GET()
 
 
 @contextmanager
-def static_server(folder: Path) -> Generator[str]:
-    """Serves a folder: with `git update-server-info`, a Git server of the old kind."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+def static_server(
+    folder: Path, *, gate: threading.Event | None = None, asked: threading.Event | None = None
+) -> Generator[str]:
+    """Serves a folder: with `git update-server-info`, a Git server of the old kind.
+
+    Answers are held back until `gate` is set; `asked` is set when the first request is there.
+    """
+    handler = type("Handler", (_Quiet,), {"gate": gate, "asked": asked})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
+    server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
@@ -29,8 +46,13 @@ def static_server(folder: Path) -> Generator[str]:
 
 
 @asynccontextmanager
-async def raw_server(answer: bytes, *, then_hang: bool = False, forever: bytes = b"") -> AsyncGenerator[str]:
-    """Answers every request with the same bytes; may then say nothing more, or the same for ever."""
+async def raw_server(
+    answer: bytes, *, then_hang: bool = False, forever: bytes = b"", asked: asyncio.Event | None = None
+) -> AsyncGenerator[str]:
+    """Answers every request with the same bytes; may then say nothing more, or the same for ever.
+
+    `asked` is set when the first request is there.
+    """
     clients: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,6 +61,8 @@ async def raw_server(answer: bytes, *, then_hang: bool = False, forever: bytes =
         clients.add(task)
         try:
             await reader.readuntil(b"\r\n\r\n")
+            if asked:
+                asked.set()
             writer.write(answer)
             await writer.drain()
             if then_hang:

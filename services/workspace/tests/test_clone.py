@@ -7,14 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from runyard_workspace.adapters.clone import Cloned, Cloner, CloneFailed, Limits
+
+from runyard_workspace.adapters.clone import Cloned, CloneFailed, Cloner, Limits
 from runyard_workspace.adapters.git import Git
 from runyard_workspace.adapters.staging import Staging
 from runyard_workspace.domain.failures import Failure
 from runyard_workspace.domain.progress import Progress
 from runyard_workspace.domain.sources import REMOTE_SCHEMES, parse_source
 
-from .conftest import git, make_repository
+from .conftest import git, make_repository, serve_dumb
 from .servers import raw_server, response, static_server
 
 LIMITS = Limits(seconds=20, spare_bytes=0, watch_seconds=0.05)
@@ -52,14 +53,6 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path / "workspaces")
-
-
-def serve_dumb(repository: Path, folder: Path) -> Path:
-    """A bare copy of a repository below a folder to be served."""
-    folder.mkdir()
-    git(repository.parent, "clone", "-q", "--bare", str(repository), str(folder / "repo.git"))
-    git(folder / "repo.git", "update-server-info")
-    return folder
 
 
 async def test_a_local_repository_is_copied_whole_and_stands_on_its_own(bench: Bench, repository: Path) -> None:
@@ -217,10 +210,12 @@ async def test_a_disk_without_the_wanted_spare_room_is_full(tmp_path: Path, repo
 
 
 async def test_a_cancelled_clone_kills_git_and_leaves_nothing(bench: Bench) -> None:
-    async with raw_server(b"", then_hang=True) as address:
+    asked = asyncio.Event()
+    async with raw_server(b"", then_hang=True, asked=asked) as address:
         work = asyncio.ensure_future(bench.clone(address))
-        while not list(bench.root.glob(".staging/w1.*/repo")):
-            await asyncio.sleep(0.01)
+        await asked.wait()
+        assert list(bench.root.glob(".staging/w1.*/repo"))
+        assert _processes_below(bench.root)
         work.cancel()
         with pytest.raises(asyncio.CancelledError):
             await work

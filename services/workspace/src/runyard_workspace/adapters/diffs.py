@@ -44,10 +44,7 @@ class Diffs:
         """The whole difference between two trees or commits, as bounded text and as rows."""
         changes, cut = await self._changes(at, old, new)
         try:
-            raw = await self._git.output(
-                "diff-tree", "-r", *PATCH, *HARMLESS, old, new,
-                at=_without_index(at), settings=self._settings, limit=self._limits.patch_bytes, timeout=self._limits.seconds,
-            )  # fmt: skip
+            raw = await self._compare(at, *PATCH, old, new, limit=self._limits.patch_bytes)
         except GitTimeout:
             return Diff(changes, "", truncated=True)
         patch, short = bounded_patch(raw, self._limits.patch_bytes)
@@ -55,15 +52,17 @@ class Diffs:
 
     async def _changes(self, at: Place, old: str, new: str) -> tuple[list[FileChange], bool]:
         limit = self._limits.listing_bytes
-        raw = await self._git.output(
-            "diff-tree", "-r", "-z", "--raw", "--numstat", *HARMLESS, old, new,
-            at=_without_index(at), settings=self._settings, limit=limit, timeout=self._limits.seconds,
-        )  # fmt: skip
+        raw = await self._compare(at, "-z", "--raw", "--numstat", old, new, limit=limit)
         return parse_changes(raw), len(raw) > limit
 
-    @property
-    def _settings(self) -> dict[str, str]:
-        return {"core.bigFileThreshold": str(self._limits.file_bytes)}
+    async def _compare(self, at: Place, *args: str, limit: int) -> bytes:
+        return await self._git.output(
+            "diff-tree", "-r", *HARMLESS, *args,
+            at=_without_index(at),
+            settings={"core.bigFileThreshold": str(self._limits.file_bytes)},
+            timeout=self._limits.seconds,
+            limit=limit,
+        )  # fmt: skip
 
 
 def _without_index(at: Place) -> Place:

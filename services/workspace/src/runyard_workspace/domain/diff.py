@@ -50,11 +50,11 @@ def parse_changes(output: bytes) -> list[FileChange]:
         if token.startswith(b":"):
             fields = token[1:].decode().split(" ")
             status = fields[4][0]
-            pair = tokens[position + 1 : position + (3 if status in "RC" else 2)]
-            if pair:
-                old = pair[0] if len(pair) > 1 else None
-                heads.append((status, SUBMODULE in fields[:2], pair[-1], old))
-            position += 1 + (2 if status in "RC" else 1)
+            names = 2 if status in "RC" else 1
+            pair = tokens[position + 1 : position + 1 + names]
+            if len(pair) == names:
+                heads.append((status, SUBMODULE in fields[:2], pair[-1], pair[0] if names > 1 else None))
+            position += 1 + names
         else:
             inserted, deleted, path = token.split(b"\t", 2)
             renamed = not path
