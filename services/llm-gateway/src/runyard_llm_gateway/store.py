@@ -93,7 +93,8 @@ async def apply(session: AsyncSession, events: Sequence[StoredEvent]) -> None:
     """Writes the rows of a batch; an event that comes again changes nothing."""
     rows = [row for stored in events if (row := row_of(stored)) is not None]
     if rows:
-        await session.execute(insert(calls).values(rows).on_conflict_do_nothing())
+        # rows as parameters of one prepared statement: as VALUES of one statement it would be compiled each time
+        await session.execute(insert(calls).on_conflict_do_nothing(), rows)
 
 
 def row_of(stored: StoredEvent) -> dict[str, Any] | None:

@@ -80,15 +80,18 @@ class HttpProvider:
         return Answer(response.status, self._returned(response), _pieces(response))
 
     async def _request(self, call: ModelCall) -> aiohttp.ClientResponse:
+        request = self._session.request(
+            call.method,
+            self._url(call),
+            data=call.body or None,
+            headers=self._forwarded(call.headers),
+            allow_redirects=False,
+            proxy=self._limits.proxy,
+        )
+        if self._limits.first_byte >= self._limits.idle:
+            return await request  # the session's own limit between two bytes comes first
         async with asyncio.timeout(self._limits.first_byte):
-            return await self._session.request(
-                call.method,
-                self._url(call),
-                data=call.body or None,
-                headers=self._forwarded(call.headers),
-                allow_redirects=False,
-                proxy=self._limits.proxy,
-            )
+            return await request
 
     def _url(self, call: ModelCall) -> URL:
         path = call.path.removeprefix("/v1")
@@ -130,7 +133,6 @@ def open_session(limits: Limits, connections: int) -> aiohttp.ClientSession:
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect, sock_read=limits.idle),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("User-Agent", "Accept", "Content-Type"),
         read_bufsize=256 * 1024,
         max_line_size=64 * 1024,
         max_field_size=64 * 1024,
