@@ -19,14 +19,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from runyard_chassis import PortTakenError, Service, StartFailedError, create_app, serve
+from runyard_stack.embedded.ports import free_port
 
 HOST = "127.0.0.1"
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        return int(sock.getsockname()[1])
 
 
 def service(name: str, app: FastAPI) -> Service:

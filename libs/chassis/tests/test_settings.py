@@ -6,6 +6,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from runyard_chassis import ServiceSettings, load_settings
+from runyard_events.redact import Redactor
 
 STRONG = "s" * 32
 
@@ -66,6 +67,12 @@ def test_production_refuses_any_secret_that_a_service_calls_strong() -> None:
 def test_production_starts_with_strong_secrets() -> None:
     strong = SecretStr(STRONG)
     assert RunnerSettings(environment="production", jwt_secret_key=strong, run_token_key=strong).environment
+
+
+def test_the_redactor_knows_the_installation_s_secrets_by_their_fingerprints() -> None:
+    prints = ",".join(Redactor.for_secrets(["canary-5f0e2d7c9b1a"], salt="s").fingerprints)
+    settings = RunnerSettings(redaction_salt=SecretStr("s"), redaction_fingerprints=prints)
+    assert settings.redactor.clean("key canary-5f0e2d7c9b1a") == "key [redacted]"
 
 
 def test_wrong_settings_end_the_process_with_names_and_without_values(monkeypatch: pytest.MonkeyPatch) -> None:

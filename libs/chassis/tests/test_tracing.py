@@ -8,9 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 
-from runyard_chassis import ServiceSettings, create_app, tracing
+from runyard_chassis import Service, ServiceSettings, create_app, serve, tracing
+from runyard_stack.embedded.ports import free_port
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -83,3 +84,30 @@ async def test_a_request_s_traceparent_reaches_the_handler(monkeypatch: pytest.M
     assert seen[0] is not None
     assert seen[0].split("-")[1] == TRACE
     assert any(span.attributes.get("http.route") == "/runs/{run}" for span in exporter.get_finished_spans())
+
+
+async def test_spans_are_sent_to_the_endpoint_when_a_service_stops() -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    received: asyncio.Queue[str] = asyncio.Queue()
+    collector = FastAPI()
+
+    @collector.post("/v1/traces")
+    async def traces(request: Request) -> Response:
+        await received.put(request.headers["content-type"])
+        return Response()
+
+    collector_service = Service("collector", collector, "127.0.0.1", free_port())
+    settings = ServiceSettings(otel_exporter_otlp_endpoint=collector_service.url)
+    traced = Service("traced", create_app("traced", settings=settings), "127.0.0.1", free_port())
+    stop, stop_collector, up, collecting = (asyncio.Event() for _ in range(4))
+    collector_task = asyncio.create_task(serve(collector_service, stop_collector, on_ready=collecting.set))
+    await collecting.wait()
+    task = asyncio.create_task(serve(traced, stop, on_ready=up.set))
+    await up.wait()
+    async with httpx.AsyncClient() as client:
+        await client.get(f"{traced.url}/health")
+    stop.set()
+    await task
+    assert await asyncio.wait_for(received.get(), 5) == "application/x-protobuf"
+    stop_collector.set()
+    await collector_task

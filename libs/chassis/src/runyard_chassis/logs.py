@@ -13,7 +13,12 @@ from runyard_chassis import tracing
 from runyard_events.redact import Redactor
 
 # Chatty at INFO about what our own events already say.
-_QUIET = {"uvicorn.access": logging.WARNING, "httpx": logging.WARNING, "asyncio": logging.WARNING}
+_QUIET = {
+    "uvicorn.access": logging.WARNING,
+    "uvicorn.error": logging.WARNING,
+    "httpx": logging.WARNING,
+    "asyncio": logging.WARNING,
+}
 
 
 def get_logger(name: str | None = None) -> FilteringBoundLogger:

@@ -59,6 +59,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        _log.info("service.started", url=f"http://{self.config.host}:{self.config.port}")
         self.up.set()
 
     @contextlib.contextmanager
@@ -98,6 +99,8 @@ async def serve(
                 waiting.cancel()
             _ask_to_stop(running)
             results = await asyncio.gather(*tasks, return_exceptions=True)
+            for service in everyone:
+                await tracing.close(getattr(service.app.state, "tracer_provider", None))
     _raise_first(results)
 
 
@@ -108,6 +111,7 @@ async def _run(service: Service, server: _Server, sock: socket.socket) -> None:
             await server.serve(sockets=[sock])
         except SystemExit:
             raise StartFailedError(f"{service.name} did not start: see its log lines above.") from None
+        _log.info("service.stopped")
 
 
 def _ask_to_stop(running: Sequence[tuple[Service, _Server]]) -> None:
@@ -176,7 +180,7 @@ def run_service(build: Callable[[S], Service], settings_class: type[S]) -> None:
     A second signal ends the process at once.
     """
     settings = load_settings(settings_class)
-    configure_logging(settings.log_level, format=settings.log_format)
+    configure_logging(settings.log_level, format=settings.log_format, redactor=settings.redactor)
     try:
         run_until_signal(lambda stop: serve(build(settings), stop))
     except (PortTakenError, StartFailedError) as error:

@@ -5,6 +5,8 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from runyard_events.redact import Redactor
+
 MINIMUM_SECRET_LENGTH = 32
 DEFAULT_JWT_SECRET = "development-only-secret-never-use-it-in-production"  # noqa: S105
 
@@ -39,7 +41,16 @@ class ServiceSettings(BaseSettings):
 
     jwt_secret_key: SecretStr = SecretStr(DEFAULT_JWT_SECRET)
 
+    redaction_salt: SecretStr = SecretStr("")
+    redaction_fingerprints: str = Field(default="", description="Of known secrets, separated by commas or blanks.")
+
     otel_exporter_otlp_endpoint: str | None = None
+
+    @property
+    def redactor(self) -> Redactor:
+        """Recognises the secrets of this installation, also those that the service was never given."""
+        fingerprints = self.redaction_fingerprints.replace(",", " ").split()
+        return Redactor(self.redaction_salt.get_secret_value(), frozenset(fingerprints))
 
     @model_validator(mode="after")
     def _production_needs_strong_secrets(self) -> Self:

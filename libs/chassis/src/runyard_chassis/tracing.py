@@ -5,6 +5,7 @@ only when `OTEL_EXPORTER_OTLP_ENDPOINT` is set. Each service has its own tracer,
 variable, so that several services in one process are still several services in a trace.
 """
 
+import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -40,6 +41,13 @@ def configure(service: str, endpoint: str | None) -> trace.TracerProvider | None
 def use(provider: trace.TracerProvider | None) -> None:
     """Makes `span()` in this context (a task and its children) belong to the provider's service."""
     _tracer.set(provider.get_tracer("runyard") if provider else None)
+
+
+async def close(provider: trace.TracerProvider | None) -> None:
+    """Sends the spans that are still held back."""
+    shutdown = getattr(provider, "shutdown", None)
+    if callable(shutdown):
+        await asyncio.to_thread(shutdown)
 
 
 @contextmanager
