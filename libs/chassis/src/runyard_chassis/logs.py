@@ -14,6 +14,11 @@ from runyard_events.redact import Redactor
 
 # Chatty at INFO about what our own events already say.
 _QUIET = {
+    "asyncio": logging.WARNING,
+    "httpx": logging.WARNING,
+    "uvicorn.access": logging.WARNING,
+    "uvicorn.error": logging.WARNING,
+}
     "uvicorn.access": logging.WARNING,
     "uvicorn.error": logging.WARNING,
     "httpx": logging.WARNING,
