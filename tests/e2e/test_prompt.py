@@ -1,6 +1,8 @@
 """One prompt, through a real agent on a real repository, kept as replayable events."""
 
 import asyncio
+import json
+import os
 import subprocess
 from collections import defaultdict
 from pathlib import Path
@@ -76,9 +78,7 @@ async def test_a_run_costs_what_the_gateway_counted(api: "Api", repository: Path
 
 
 @AGENTS
-async def test_a_stream_read_in_pieces_is_the_stream_read_at_once(
-    api: "Api", repository: Path, agent: str
-) -> None:
+async def test_a_stream_read_in_pieces_is_the_stream_read_at_once(api: "Api", repository: Path, agent: str) -> None:
     session = await api.session(await api.import_repository(repository), agent)
     run = await api.prompt(session, "[[script: tokens 60 delay 5]]")
     pieces: list[Seen] = []
@@ -104,7 +104,10 @@ async def test_a_cancelled_run_ends_as_cancelled_and_its_command_is_gone(
     api: "Api", repository: Path, agent: str
 ) -> None:
     session = await api.session(await api.import_repository(repository), agent)
-    run = await api.prompt(session, '[[script: {"steps": [{"run": "sleep 4242"}, {"say": "never"}]}]]')
+    # Claude refuses a command that begins with a long sleep; the number makes the command this test's own.
+    sleep = f"sleep 4242.{os.getpid()}"
+    steps = [{"run": f"echo started; {sleep}"}, {"say": "never"}]
+    run = await api.prompt(session, f"[[script: {json.dumps({'steps': steps})}]]")
     await api.until(run, "ui.tool.call")
 
     await api.call("POST", f"/api/runs/{run}/cancel")
@@ -113,16 +116,14 @@ async def test_a_cancelled_run_ends_as_cancelled_and_its_command_is_gone(
     assert_one_end(events, "run.cancelled")
     assert_gapless(events)
     async with asyncio.timeout(10):
-        while subprocess.run(["pgrep", "-f", "sleep 4242"], capture_output=True, check=False).stdout:
+        while subprocess.run(["pgrep", "-f", f"^{sleep}"], capture_output=True, check=False).stdout:
             await asyncio.sleep(0.05)
     next_run = await api.prompt(session, "[[script: tokens 5]]")
     assert_one_end(await api.events(next_run))
 
 
 @AGENTS
-async def test_a_second_prompt_waits_for_the_first_and_remembers_it(
-    api: "Api", repository: Path, agent: str
-) -> None:
+async def test_a_second_prompt_waits_for_the_first_and_remembers_it(api: "Api", repository: Path, agent: str) -> None:
     session = await api.session(await api.import_repository(repository), agent)
     first = await api.prompt(session, "[[script: tokens 40 delay 10]]")
     second = await api.prompt(session, "[[script: tokens 5]]")
