@@ -9,15 +9,14 @@ from nats.aio.client import Client
 
 from runyard_runner.settings import RunnerSettings
 from runyard_runner.testbench import KEY, Bench, make_bench
-from runyard_runner.testing import Say, Script, StubAgent
+from runyard_runner.testing import Say, Script, Step, StubAgent
 
-
-MakeBench = Callable[..., Awaitable[tuple[Bench, StubAgent]]]
+MakeBench = Callable[..., Awaitable[Bench]]
 
 
 @pytest.fixture
 def bench(nats_client: Client, tenant: str, tmp_path: Path) -> MakeBench:
-    async def make(script: Script = lambda _: [Say()], **changes: Any) -> tuple[Bench, StubAgent]:
+    async def make(*steps: Step, script: Script | None = None, **changes: Any) -> Bench:
         values = {
             "workspaces_root": tmp_path / "workspaces",
             "agents_root": tmp_path / "agents",
@@ -25,7 +24,13 @@ def bench(nats_client: Client, tenant: str, tmp_path: Path) -> MakeBench:
             "interrupt_grace_seconds": 0.5,
             **changes,
         }
-        agent = StubAgent(script)
-        return await make_bench(nats_client, agent, RunnerSettings.model_validate(values), tenant=tenant), agent
+        agent = StubAgent(script or (lambda _: steps or (Say(),)))
+        return await make_bench(nats_client, agent, RunnerSettings.model_validate(values), tenant=tenant)
 
     return make
+
+
+def stub(made: Bench) -> StubAgent:
+    """The bench's agent."""
+    assert isinstance(made.desk.agent, StubAgent)
+    return made.desk.agent

@@ -10,13 +10,12 @@ from runyard_events.catalogue import (
     RunSteerRequested,
 )
 from runyard_events.envelope import Envelope
-
 from runyard_runner.adapter import Ask
 from runyard_runner.attempt import Outcome, take
 from runyard_runner.processes import family_of, start_time
 from runyard_runner.testing import AskFor, Break, Hang, Say, Spawn, UseTool
 
-from .conftest import MakeBench
+from .conftest import MakeBench, stub
 
 ASK = Ask(key="7", kind="command", title="rm", detail={"command": "rm -rf build"})
 
@@ -34,7 +33,7 @@ def assert_gapless(events: list[Envelope]) -> None:
 
 
 async def test_a_run_ends_with_exactly_one_terminal_event_at_its_very_end(bench: MakeBench) -> None:
-    made, agent = await bench(lambda _: [UseTool(), Say(50)])
+    made = await bench(UseTool(), Say(50))
     order = await made.request()
     assert await take(made.desk, order) is Outcome.DONE
     events = await made.events(order.payload.run_id)
@@ -55,7 +54,7 @@ async def test_a_run_ends_with_exactly_one_terminal_event_at_its_very_end(bench:
 
 
 async def test_a_command_delivered_again_after_the_end_changes_nothing(bench: MakeBench) -> None:
-    made, agent = await bench()
+    made = await bench()
     order = await made.request()
     await take(made.desk, order)
     before = await made.events(order.payload.run_id)
@@ -64,21 +63,21 @@ async def test_a_command_delivered_again_after_the_end_changes_nothing(bench: Ma
 
 
 async def test_a_run_held_by_another_runner_is_left_alone(bench: MakeBench) -> None:
-    made, agent = await bench()
+    made = await bench()
     order = await made.request()
     await made.desk.leases.acquire(order.payload.run_id, "somebody else")
     assert await take(made.desk, order) is Outcome.HELD
 
 
 async def test_a_command_without_a_run_in_the_log_is_poison(bench: MakeBench) -> None:
-    made, agent = await bench()
+    made = await bench()
     order = await made.request()
     strange = order.model_copy(update={"payload": order.payload.model_copy(update={"run_id": "unknown"})})
     assert await take(made.desk, strange) is Outcome.POISON
 
 
 async def test_cancel_stops_the_agent_and_closes_what_is_open(bench: MakeBench) -> None:
-    made, agent = await bench(lambda _: [UseTool(finished=False), Hang()])
+    made = await bench(UseTool(finished=False), Hang())
     order = await made.request()
     running = asyncio.create_task(take(made.desk, order))
     run_id = order.payload.run_id
@@ -91,17 +90,17 @@ async def test_cancel_stops_the_agent_and_closes_what_is_open(bench: MakeBench) 
     assert events[-3].payload.status == "interrupted"
     assert events[-3].payload.output == "done\n"
     assert events[-1].payload.requested_by == "u"
-    assert agent.turns[0].closed
+    assert stub(made).turns[0].closed
 
 
 async def test_an_agent_that_does_not_listen_is_killed_with_its_grandchildren(bench: MakeBench) -> None:
     script = "setsid sleep 300 & setsid sleep 301 & echo; wait"
-    made, agent = await bench(lambda _: [Spawn(("/bin/sh", "-c", script)), Say(1), Hang(deaf=True)])
+    made = await bench(Spawn(("/bin/sh", "-c", script)), Say(1), Hang(deaf=True))
     order = await made.request()
     running = asyncio.create_task(take(made.desk, order))
     run_id = order.payload.run_id
     await made.until(run_id, lambda event: event.type == "ui.message.assistant.final")
-    child = agent.turns[0].children[0]
+    child = stub(made).turns[0].children[0]
     await anext(child.lines())
     family = await asyncio.to_thread(family_of, child.pid, child.mark)
     assert len(family) == 3
@@ -112,16 +111,16 @@ async def test_an_agent_that_does_not_listen_is_killed_with_its_grandchildren(be
 
 
 async def test_a_run_cancelled_before_a_runner_takes_it_never_starts(bench: MakeBench) -> None:
-    made, agent = await bench()
+    made = await bench()
     order = await made.request()
     await made.orchestrate(order.payload.run_id, RunCancelRequested(requested_by="u"))
     await take(made.desk, order)
     assert types(await made.events(order.payload.run_id))[-2:] == ["ui.run.cancelled", "run.cancelled"]
-    assert agent.starts == []
+    assert stub(made).starts == []
 
 
 async def test_a_broken_agent_ends_the_run_with_its_reason(bench: MakeBench) -> None:
-    made, agent = await bench(lambda _: [Say(3), Break("it fell over")])
+    made = await bench(Say(3), Break("it fell over"))
     order = await made.request()
     await take(made.desk, order)
     last = (await made.events(order.payload.run_id))[-1]
@@ -129,7 +128,7 @@ async def test_a_broken_agent_ends_the_run_with_its_reason(bench: MakeBench) -> 
 
 
 async def test_a_run_that_takes_too_long_is_stopped(bench: MakeBench) -> None:
-    made, agent = await bench(lambda _: [Say(3), Hang()])
+    made = await bench(Say(3), Hang())
     order = await made.request(time_limit_seconds=1)
     await take(made.desk, order)
     last = (await made.events(order.payload.run_id))[-1]
@@ -137,25 +136,23 @@ async def test_a_run_that_takes_too_long_is_stopped(bench: MakeBench) -> None:
 
 
 async def test_a_working_directory_outside_the_workspaces_is_refused(bench: MakeBench) -> None:
-    made, agent = await bench()
+    made = await bench()
     link = made.folder / "out"
     link.symlink_to("/etc")
     for directory, reason in ((str(link), "start_failed"), (str(link / "missing"), "workspace_lost")):
         order = await made.request(working_directory=directory)
         await take(made.desk, order)
         assert (await made.events(order.payload.run_id))[-1].payload.reason == reason
-    assert agent.starts == []
+    assert stub(made).starts == []
 
 
 async def test_an_answer_reaches_the_agent(bench: MakeBench) -> None:
-    made, agent = await bench(lambda _: [AskFor(ASK), Say(1)])
+    made = await bench(AskFor(ASK), Say(1))
     order = await made.request(approval_policy="on-request")
     running = asyncio.create_task(take(made.desk, order))
     run_id = order.payload.run_id
     asked = await made.until(run_id, lambda event: event.type == "run.approval_requested")
-    await made.orchestrate(
-        run_id, RunApprovalResolved(approval_id=asked.payload.approval_id, decision="accept")
-    )
+    await made.orchestrate(run_id, RunApprovalResolved(approval_id=asked.payload.approval_id, decision="accept"))
     await running
     events = await made.events(run_id)
     assert_gapless(events)
@@ -164,7 +161,7 @@ async def test_an_answer_reaches_the_agent(bench: MakeBench) -> None:
 
 
 async def test_nobody_is_asked_under_the_policy_never(bench: MakeBench) -> None:
-    made, agent = await bench(lambda _: [AskFor(ASK)])
+    made = await bench(AskFor(ASK))
     order = await made.request(approval_policy="never")
     await take(made.desk, order)
     events = await made.events(order.payload.run_id)
@@ -173,39 +170,32 @@ async def test_nobody_is_asked_under_the_policy_never(bench: MakeBench) -> None:
 
 
 async def test_cancel_as_an_answer_cancels_the_run(bench: MakeBench) -> None:
-    made, agent = await bench(lambda _: [AskFor(ASK), Hang()])
+    made = await bench(AskFor(ASK), Hang())
     order = await made.request(approval_policy="on-request")
     running = asyncio.create_task(take(made.desk, order))
     run_id = order.payload.run_id
     asked = await made.until(run_id, lambda event: event.type == "run.approval_requested")
-    await made.orchestrate(
-        run_id, RunApprovalResolved(approval_id=asked.payload.approval_id, decision="cancel")
-    )
+    await made.orchestrate(run_id, RunApprovalResolved(approval_id=asked.payload.approval_id, decision="cancel"))
     await running
     assert types(await made.events(run_id))[-1] == "run.cancelled"
 
 
 async def test_words_added_to_a_running_turn_reach_the_agent(bench: MakeBench) -> None:
-    made, agent = await bench(lambda _: [Say(1), AskFor(ASK)])
+    made = await bench(Say(1), AskFor(ASK))
     order = await made.request(approval_policy="on-request")
     running = asyncio.create_task(take(made.desk, order))
     run_id = order.payload.run_id
     asked = await made.until(run_id, lambda event: event.type == "run.approval_requested")
     await made.orchestrate(run_id, RunSteerRequested(text="be brief"))
-    await made.orchestrate(
-        run_id, RunApprovalResolved(approval_id=asked.payload.approval_id, decision="accept")
-    )
+    await made.orchestrate(run_id, RunApprovalResolved(approval_id=asked.payload.approval_id, decision="accept"))
     await running
-    assert agent.turns[0].steered == ["be brief"]
+    assert stub(made).turns[0].steered == ["be brief"]
 
 
 async def test_a_secret_in_pieces_never_reaches_the_log(bench: MakeBench) -> None:
-    made, agent = await bench(lambda _: [UseTool(output="key=canary-secret-0123456789 ok"), Say(2)])
+    made = await bench(UseTool(output="key=canary-secret-0123456789 ok"), Say(2))
     order = await made.request()
     await take(made.desk, order)
-    stored = [
-        one.data.decode()
-        async for one in made.desk.log.replay(f"ev.{made.tenant}.session.{made.session}.run.>")
-    ]
+    stored = [one.data.decode() async for one in made.desk.log.replay(f"ev.{made.tenant}.session.{made.session}.run.>")]
     assert not any("canary-secret-0123456789" in one for one in stored)
     assert any("[redacted]" in one for one in stored)

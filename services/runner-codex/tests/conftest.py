@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 from nats.aio.client import Client
-from runyard_runner.testbench import KEY, Bench, make_bench
 
+from runyard_runner.testbench import KEY, Bench, make_bench
 from runyard_runner_codex.adapters.agent import CodexAgent
 from runyard_runner_codex.settings import Settings
 

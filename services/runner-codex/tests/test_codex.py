@@ -5,12 +5,12 @@ import contextlib
 from typing import Any
 
 import pytest
+
 from runyard_events.catalogue import RunApprovalResolved, RunCancelRequested, RunSteerRequested
 from runyard_events.envelope import Envelope
 from runyard_runner.attempt import take
 from runyard_runner.processes import family_of, start_time
 from runyard_runner.testbench import Bench
-
 from runyard_runner_codex.adapters.agent import CodexAgent
 
 from .conftest import MakeBench, script
@@ -28,9 +28,7 @@ async def answered(made: Bench, prompt: str, decision: str) -> list[Envelope]:
     run_id = order.payload.run_id
     running = asyncio.create_task(take(made.desk, order))
     asked = await made.until(run_id, lambda event: event.type == "run.approval_requested")
-    resolved = RunApprovalResolved.model_validate(
-        {"approval_id": asked.payload.approval_id, "decision": decision}
-    )
+    resolved = RunApprovalResolved.model_validate({"approval_id": asked.payload.approval_id, "decision": decision})
     await made.orchestrate(run_id, resolved)
     await running
     return await made.events(run_id)
@@ -231,5 +229,5 @@ def server_of(made: Bench) -> Any:
 
 async def until_gone(family: dict[int, str]) -> None:
     async with asyncio.timeout(5):
-        while any(start_time(pid) == started for pid, started in family.items()):
+        while any(start_time(pid) == started for pid, started in family.items()):  # noqa: ASYNC110 - not our children
             await asyncio.sleep(0.02)

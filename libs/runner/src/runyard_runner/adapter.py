@@ -142,9 +142,9 @@ class Agent(Protocol):
         ...
 
 
-class AgentFailed(Exception):  # noqa: N818 - it names what happened to the agent, as `TurnEnd` does
+class AgentFailed(Exception):
     """The agent's process or protocol failed; the run ends as run.error with this reason."""
 
     def __init__(self, message: str, *, reason: ErrorReason = "agent_error") -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason: ErrorReason = reason

@@ -15,10 +15,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
-from runyard_chassis import CallerDep, Invalid, NotFound, StreamCallerDep, raise_for_problem
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
+from runyard_chassis import CallerDep, Invalid, NotFound, StreamCallerDep, raise_for_problem
 from runyard_events.catalogue import TERMINAL_TYPES
 from runyard_events.commands import CommandBus, CreateSession, RequestRun, command
 from runyard_events.ids import new_id
@@ -126,6 +126,4 @@ def workspace_of(directory: Path, root: Path) -> str:
         inside = directory.resolve(strict=True).relative_to(root.resolve())
         return str(UUID(inside.parts[0]))
     except (OSError, ValueError, IndexError) as error:
-        raise Invalid(
-            "workingDirectory is not inside a workspace.", type="working-directory-refused"
-        ) from error
+        raise Invalid("workingDirectory is not inside a workspace.", type="working-directory-refused") from error

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from runyard_events.ids import derived_id
-
 from runyard_runner.adapter import Ask, Decision
 from runyard_runner.state import Approval
 

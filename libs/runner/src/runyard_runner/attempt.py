@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import structlog
 from nats.js import JetStreamContext
-from runyard_chassis.auth import Tokens
 
+from runyard_chassis.auth import Tokens
 from runyard_events.catalogue import (
     AnyPayload,
     ErrorReason,
@@ -31,7 +31,6 @@ from runyard_events.log import EventLog
 from runyard_events.redact import Redactor
 from runyard_events.subjects import Scope
 from runyard_events.writer import Writer
-
 from runyard_runner.adapter import Agent, AgentStart
 from runyard_runner.approvals import Approvals
 from runyard_runner.batching import Gathered
@@ -104,9 +103,7 @@ async def take(desk: Desk, command: Command[StartRun]) -> Outcome:
 
 
 class _Attempt:
-    def __init__(
-        self, desk: Desk, command: Command[StartRun], scope: Scope, state: RunState, held: Tenure
-    ) -> None:
+    def __init__(self, desk: Desk, command: Command[StartRun], scope: Scope, state: RunState, held: Tenure) -> None:
         self._desk = desk
         self._command = command
         self._order = command.payload
@@ -232,7 +229,7 @@ class _Attempt:
         )
 
     @contextlib.asynccontextmanager
-    async def _publishing(self) -> AsyncIterator[Publisher]:
+    async def _publishing(self) -> AsyncGenerator[Publisher]:
         redactor = self._desk.redactor
         outputs = Outputs(self._desk.jetstream, self._scope, redactor)
         publisher = Publisher(self._journal, outputs, Gathered(redactor))

@@ -14,7 +14,6 @@ from runyard_events.catalogue import (
 )
 from runyard_events.log import EventLog
 from runyard_events.stored import StoredEvent
-
 from runyard_runner.adapter import Decision
 from runyard_runner.state import decision_of
 

@@ -11,7 +11,6 @@ from runyard_events.catalogue import (
     UiRunCompleted,
     UiRunError,
 )
-
 from runyard_runner.adapter import TurnEnd
 from runyard_runner.control import Cancelled, Interruption, TimeIsUp
 

@@ -14,7 +14,6 @@ from nats.js.client import JetStreamContext
 from runyard_events.commands import StartRun, decode_command
 from runyard_events.errors import LogUnavailable, Malformed
 from runyard_events.topology import COMMAND_ACK_WAIT_SECONDS, COMMANDS
-
 from runyard_runner.attempt import Desk, Outcome, take
 
 logger = structlog.get_logger(__name__)

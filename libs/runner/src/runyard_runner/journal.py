@@ -14,13 +14,12 @@ from runyard_events.envelope import Envelope
 from runyard_events.errors import Conflict, EventError, LogUnavailable
 from runyard_events.stored import StoredEvent
 from runyard_events.writer import Writer
-
 from runyard_runner.batching import Entry
 
 logger = structlog.get_logger(__name__)
 
 
-class RunEnded(Exception):  # noqa: N818 - names the condition
+class RunEnded(Exception):
     """Somebody else has ended the run or taken it over: nothing may be appended any more."""
 
 
@@ -93,9 +92,7 @@ class Journal:
                     return True
 
     def _stamp(self, entry: Entry) -> Envelope:
-        event = self.writer.stamp(
-            entry.payload, at=entry.at, causation_id=entry.cause.id if entry.cause else None
-        )
+        event = self.writer.stamp(entry.payload, at=entry.at, causation_id=entry.cause.id if entry.cause else None)
         entry.id = event.id
         return event
 

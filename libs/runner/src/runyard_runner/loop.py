@@ -20,7 +20,6 @@ from runyard_events.catalogue import (
     RunThreadBound,
 )
 from runyard_events.stored import StoredEvent
-
 from runyard_runner.adapter import Agent, AgentFailed, AgentStart, Ask, Decision, Native, Turn, TurnEnd
 from runyard_runner.approvals import Approvals, Bound
 from runyard_runner.batching import Entry
@@ -112,7 +111,9 @@ class RunLoop:
     async def steer(self, text: str) -> None:
         """Words for the running turn have come in."""
         if self._turn is None or not await self._to_agent(self._turn.steer(text)):
-            await self._publisher.say(Notice(level="warning", message="The agent cannot take new words into this turn."))
+            await self._publisher.say(
+                Notice(level="warning", message="The agent cannot take new words into this turn.")
+            )
 
     async def _work(self) -> TurnEnd:
         try:
@@ -192,9 +193,7 @@ class RunLoop:
             self.control.interrupt(TimeIsUp())
         return self.control.interrupted.result() if self.control.interrupted.done() else None
 
-    async def _result(
-        self, work: asyncio.Task[TurnEnd], interruption: Interruption | None
-    ) -> TurnEnd | None:
+    async def _result(self, work: asyncio.Task[TurnEnd], interruption: Interruption | None) -> TurnEnd | None:
         if interruption is not None and not work.done():
             if self._turn is not None:
                 await self._to_agent(self._turn.interrupt())

@@ -82,8 +82,7 @@ class OpenItems:
         ends: list[AnyPayload] = []
         ends += [ReasoningFinal(text=str(text), item_id=key) for key, text in self._reasoning.items()]
         ends += [
-            AssistantFinal(text=str(text), message_id=key, interrupted=True)
-            for key, text in self._messages.items()
+            AssistantFinal(text=str(text), message_id=key, interrupted=True) for key, text in self._messages.items()
         ]
         ends += [
             ToolResult(

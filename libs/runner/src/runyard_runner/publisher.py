@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from runyard_events.catalogue import AnyPayload
-
 from runyard_runner.batching import Entry, Gathered
 from runyard_runner.journal import Journal
 from runyard_runner.outputs import Outputs
@@ -19,9 +18,7 @@ WAITING = 500
 class Publisher:
     """The writing side of a run's `ui` and `raw` families."""
 
-    def __init__(
-        self, journal: Journal, outputs: Outputs, gathered: Gathered, *, linger: float = LINGER
-    ) -> None:
+    def __init__(self, journal: Journal, outputs: Outputs, gathered: Gathered, *, linger: float = LINGER) -> None:
         self._journal = journal
         self._outputs = outputs
         self._gathered = gathered

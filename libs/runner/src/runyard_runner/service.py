@@ -8,15 +8,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 from fastapi import FastAPI
 from nats.aio.client import Client
-from runyard_chassis import LLM_AUDIENCE, Service, Tokens, create_app, derive_key
 
+from runyard_chassis import LLM_AUDIENCE, Service, Tokens, create_app, derive_key
 from runyard_events.commands import CommandBus
 from runyard_events.connection import connect
 from runyard_events.ids import new_id
 from runyard_events.leases import BUCKET, Leases
 from runyard_events.log import EventLog
 from runyard_events.redact import Redactor
-
 from runyard_runner.adapter import Agent
 from runyard_runner.api import Direct, router
 from runyard_runner.attempt import Desk

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pydantic import Field, SecretStr
+
 from runyard_chassis.settings import ServiceSettings
 
 

@@ -15,7 +15,6 @@ from runyard_events.catalogue import (
     RunThreadBound,
 )
 from runyard_events.stored import StoredEvent
-
 from runyard_runner.adapter import Decision
 
 
@@ -41,7 +40,7 @@ class RunState:
     terminal: str | None = None
     approvals: dict[str, Approval] = field(default_factory=dict[str, Approval])
 
-    def evolve(self, payload: AnyPayload, seq: int, at: datetime) -> "RunState":
+    def evolve(self, payload: AnyPayload, seq: int, at: datetime) -> "RunState":  # noqa: PLR0911 - one per event
         """The state after one more lifecycle event."""
         after = replace(self, last_seq=max(seq, self.last_seq))
         match payload:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 import structlog
 
@@ -44,7 +44,7 @@ class Tenure:
 
 
 @contextlib.asynccontextmanager
-async def tenure(leases: Leases, run_id: str, holder: str) -> AsyncIterator[Tenure | None]:
+async def tenure(leases: Leases, run_id: str, holder: str) -> AsyncGenerator[Tenure | None]:
     """The run's lease for the time of the block; None when another holder has it."""
     lease = await leases.acquire(run_id, holder)
     if lease is None:

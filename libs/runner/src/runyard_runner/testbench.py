@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from nats.aio.client import Client
-from runyard_chassis.auth import LLM_AUDIENCE, Tokens
 
+from runyard_chassis.auth import LLM_AUDIENCE, Tokens
 from runyard_events.catalogue import AnyPayload, RunDispatched, RunRequested
 from runyard_events.commands import Command, StartRun, command
 from runyard_events.envelope import Envelope
@@ -17,7 +17,6 @@ from runyard_events.log import EventLog
 from runyard_events.redact import Redactor
 from runyard_events.subjects import Scope, run_everything
 from runyard_events.writer import Writer
-
 from runyard_runner.adapter import Agent
 from runyard_runner.attempt import Desk, take
 from runyard_runner.settings import RunnerSettings

@@ -17,7 +17,6 @@ from runyard_events.catalogue import (
     ToolResult,
     Usage,
 )
-
 from runyard_runner.adapter import AgentFailed, AgentStart, Ask, Decision, Native, TurnEnd
 from runyard_runner.processes import Child, spawn
 
@@ -129,7 +128,7 @@ class StubTurn:
     async def interrupt(self) -> None:
         self._interrupted.set()
 
-    async def close(self, *, kill: bool = False) -> None:
+    async def close(self, *, kill: bool = False) -> None:  # noqa: ARG002 - its children never outlive it
         self.closed = True
         for child in self.children:
             await child.stop(grace=0.5)
@@ -184,4 +183,3 @@ def _tool(call: str, output: str, *, finished: bool) -> list[Native]:
         result = ToolResult(tool_name="shell", output=output, call_id=call, exit_code=0)
         natives.append(Native(raw={"method": "result", "output": output}, neutral=(result,)))
     return natives
-

@@ -2,7 +2,6 @@
 
 from runyard_chassis.service import Service
 from runyard_runner.service import build_runner
-
 from runyard_runner_codex.adapters.agent import CodexAgent
 from runyard_runner_codex.settings import Settings
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from runyard_runner.adapter import Ask, Decision, DecisionKind
-
 from runyard_runner_codex.items import plain_command
 from runyard_runner_codex.translate import Translator
 
@@ -62,7 +61,7 @@ def response_to(request: Mapping[str, Any], decision: Decision) -> dict[str, Any
             return {"action": "accept", "content": content}
         case "item/permissions/requestApproval":
             scope = "session" if decision.kind == "accept_for_session" else "turn"
-            granted = request["params"]["permissions"] if accepted else {}
+            granted: dict[str, Any] = request["params"]["permissions"] if accepted else {}
             return {"permissions": granted, "scope": scope}
         case "item/tool/requestUserInput":
             answers = decision.answers or {}

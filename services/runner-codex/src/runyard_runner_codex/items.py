@@ -56,9 +56,7 @@ def tool_call(item: Item, parent: str | None = None) -> ToolCall | None:
     if described is None:
         return None
     name, category, arguments = described
-    return ToolCall(
-        tool_name=name, input=arguments, call_id=item["id"], category=category, parent_call_id=parent
-    )
+    return ToolCall(tool_name=name, input=arguments, call_id=item["id"], category=category, parent_call_id=parent)
 
 
 def tool_result(item: Item) -> ToolResult | None:
@@ -85,9 +83,7 @@ def file_changes(item: Item) -> tuple[FileChanged, ...]:
 
 def changes_as_input(changes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Changes as they are shown before they are made: path, kind and diff."""
-    return [
-        {"path": one["path"], "change": _change_kind(one), "diff": unified(one)} for one in changes
-    ]
+    return [{"path": one["path"], "change": _change_kind(one), "diff": unified(one)} for one in changes]
 
 
 def unified(change: Mapping[str, Any]) -> str:
@@ -125,7 +121,7 @@ def _change_kind(change: Mapping[str, Any]) -> Literal["add", "update", "delete"
             return "update"
 
 
-def _described(item: Item) -> tuple[str, ToolCategory, Any] | None:
+def _described(item: Item) -> tuple[str, ToolCategory, Any] | None:  # noqa: PLR0911 - one per kind of item
     """Name, category and input of a tool."""
     match item["type"]:
         case "commandExecution":
@@ -157,7 +153,7 @@ def _status(item: Item) -> ToolStatus:
     return _STATUS.get(status, "completed") if isinstance(status, str) else "completed"
 
 
-def _output(item: Item) -> Any:
+def _output(item: Item) -> Any:  # noqa: PLR0911 - one per kind of item
     match item["type"]:
         case "commandExecution":
             return item.get("aggregatedOutput") or ""

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import AliasChoices, Field
+
 from runyard_runner.settings import RunnerSettings
 
 Sandbox = Literal["read-only", "workspace-write", "danger-full-access"]

@@ -29,7 +29,6 @@ from runyard_events.catalogue import (
     UsageUpdated,
 )
 from runyard_runner.adapter import TurnEnd
-
 from runyard_runner_codex.items import (
     Item,
     Params,
@@ -39,6 +38,8 @@ from runyard_runner_codex.items import (
     tool_call,
     tool_result,
 )
+
+Message = Mapping[str, Any]
 
 _PLAN_STATUS = {"pending": "pending", "inProgress": "in_progress", "completed": "completed"}
 _SUBAGENT_STATUS = {"completed": "completed", "failed": "failed", "interrupted": "interrupted"}
@@ -79,7 +80,7 @@ class Translator:
         """Tokens of the turn so far, those of sub-agents included."""
         return Usage.model_validate(self._tokens) if self._counted else None
 
-    def neutral(self, message: Mapping[str, Any]) -> tuple[Payload, ...]:
+    def neutral(self, message: Message) -> tuple[Payload, ...]:  # noqa: PLR0911 - one per method
         """The neutral events of one native message; most have none or one."""
         params: Params = message.get("params") or {}
         match message.get("method"):
@@ -87,35 +88,44 @@ class Translator:
                 return self._started(params)
             case "item/completed":
                 return self._completed(params)
-            case "item/agentMessage/delta" if self._own(params):
-                return (AssistantDelta(text_delta=params["delta"], message_id=params["itemId"]),)
-            case "item/reasoning/summaryTextDelta" if self._own(params):
-                self._summarised.add(params["itemId"])
-                return (ReasoningDelta(text_delta=params["delta"], item_id=params["itemId"]),)
-            case "item/reasoning/textDelta" if self._own(params) and params["itemId"] not in self._summarised:
-                return (ReasoningDelta(text_delta=params["delta"], item_id=params["itemId"]),)
             case "item/commandExecution/outputDelta":
                 return (ToolOutputDelta(text_delta=params["delta"], call_id=params["itemId"]),)
-            case "item/fileChange/patchUpdated":
-                return ()  # the arguments as they come, each time from the start: the call has them whole
-            case "turn/plan/updated":
-                return (_plan(params),)
-            case "turn/diff/updated":
-                return (DiffUpdated(diff=params["diff"]),) if self._own(params) else ()
             case "thread/tokenUsage/updated":
                 return (self._used(params["tokenUsage"]),)
             case "turn/completed" if not self._own(params):
                 return self._subagent_ended(params)
+            case method if self._own(params):
+                return self._own_words(str(method), params) or _notices(str(method), params)
             case method:
                 return _notices(str(method), params)
 
-    def end(self, message: Mapping[str, Any]) -> TurnEnd | None:
+    def _own_words(self, method: str, params: Params) -> tuple[Payload, ...]:
+        """What only the agent itself says into the transcript; its sub-agents keep it to themselves.
+
+        `item/fileChange/patchUpdated` is left out: the arguments as they come, each time from the start.
+        """
+        match method:
+            case "item/agentMessage/delta":
+                return (AssistantDelta(text_delta=params["delta"], message_id=params["itemId"]),)
+            case "item/reasoning/summaryTextDelta":
+                self._summarised.add(params["itemId"])
+                return (ReasoningDelta(text_delta=params["delta"], item_id=params["itemId"]),)
+            case "item/reasoning/textDelta" if params["itemId"] not in self._summarised:
+                return (ReasoningDelta(text_delta=params["delta"], item_id=params["itemId"]),)
+            case "turn/plan/updated":
+                return (_plan(params),)
+            case "turn/diff/updated":
+                return (DiffUpdated(diff=params["diff"]),)
+            case _:
+                return ()
+
+    def end(self, message: Message) -> TurnEnd | None:
         """How the turn ended, when this message says that it did."""
         params: Params = message.get("params") or {}
         if message.get("method") != "turn/completed" or not self._own(params):
             return None
         turn = params["turn"]
-        error = turn.get("error") or {}
+        error: Params = turn.get("error") or {}
         match turn["status"]:
             case "completed":
                 text = self._last_words.get(self._thread)
@@ -177,8 +187,7 @@ class Translator:
         threads = [one for one in item["receiverThreadIds"] if one not in self._spawned]
         self._spawned.update(dict.fromkeys(threads, item["id"]))
         return tuple(
-            SubagentStarted(subagent_id=one, description=item.get("prompt"), call_id=result.call_id)
-            for one in threads
+            SubagentStarted(subagent_id=one, description=item.get("prompt"), call_id=result.call_id) for one in threads
         )
 
     def _subagent_ended(self, params: Params) -> tuple[Payload, ...]:

@@ -12,7 +12,6 @@ from codex_cli_bin import bundled_codex_path
 from runyard_events.catalogue import Notice
 from runyard_runner.adapter import AgentFailed, AgentStart, Native
 from runyard_runner.processes import spawn
-
 from runyard_runner_codex.adapters.app_server import AppServer, RpcError
 from runyard_runner_codex.adapters.config import (
     command_line,
@@ -120,9 +119,7 @@ class CodexAgent:
         deadline = loop.time() + WRITER_PATIENCE
         while True:
             try:
-                answer = await server.request(
-                    "thread/resume", {**parameters, "threadId": thread, "excludeTurns": True}
-                )
+                answer = await server.request("thread/resume", {**parameters, "threadId": thread, "excludeTurns": True})
             except RpcError as error:
                 if "active writer" not in str(error) or loop.time() > deadline:
                     raise
@@ -141,5 +138,3 @@ async def _ask(server: AppServer, method: str, params: Mapping[str, Any]) -> Any
         return await server.request(method, params)
     except RpcError as error:
         raise AgentFailed(str(error), reason="start_failed") from error
-
-

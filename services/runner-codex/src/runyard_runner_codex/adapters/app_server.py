@@ -157,4 +157,4 @@ def _decode(line: bytes) -> Message | None:
         message: Any = json.loads(line)
     except ValueError:
         return None  # not of the protocol: a library's stray print
-    return message if isinstance(message, dict) else None
+    return message if isinstance(message, dict) else None  # pyright: ignore[reportUnknownVariableType]

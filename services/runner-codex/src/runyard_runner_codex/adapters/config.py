@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from runyard_runner.adapter import AgentStart
-
 from runyard_runner_codex.settings import Settings
 
 PROVIDER = "run"
@@ -55,6 +54,9 @@ def thread_parameters(start: AgentStart, settings: Settings) -> dict[str, Any]:
                     "name": "Runyard",
                     "base_url": f"{start.model_base_url}/v1",
                     "wire_api": "responses",
+                    # Together about ten seconds: a gateway that is restarted costs no run.
+                    "request_max_retries": 2,
+                    "stream_max_retries": 5,
                     "auth": {
                         "command": shutil.which("cat", path=start.env.get("PATH")) or "/bin/cat",
                         "args": [str(token_file(start.home))],

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import structlog
 
 from runyard_runner.adapter import AgentStart
-
 from runyard_runner_codex.adapters.app_server import AppServer
 
 logger = structlog.get_logger(__name__)
@@ -97,9 +96,9 @@ class Servers:
         loop = asyncio.get_running_loop()
         warm.idle_since = loop.time()
         warm.expiry = loop.call_later(self._idle_seconds, self._forget, session_id)
-        idle = {name: seat for name, seat in self._seats.items() if seat.warm and not seat.claims}
+        idle = {name: seat.warm.idle_since for name, seat in self._seats.items() if seat.warm and not seat.claims}
         if len(idle) > self._idle_limit:
-            self._forget(min(idle, key=lambda name: idle[name].warm.idle_since if idle[name].warm else 0))
+            self._forget(min(idle, key=lambda name: idle[name]))
 
     def _forget(self, session_id: str) -> None:
         seat = self._seats.get(session_id)

@@ -9,7 +9,6 @@ import structlog
 
 from runyard_events.catalogue import Payload
 from runyard_runner.adapter import AgentFailed, Decision, Direction, Native
-
 from runyard_runner_codex.adapters.app_server import AppServer, RpcError
 from runyard_runner_codex.asks import ask_of, response_to
 from runyard_runner_codex.translate import Translator
@@ -120,7 +119,8 @@ class CodexTurn:
     def _stale(self, message: Mapping[str, Any]) -> bool:
         """It tells of an earlier turn: the late end of an interrupted command."""
         params: Mapping[str, Any] = message.get("params") or {}
-        turn = params.get("turnId") or (params.get("turn") or {}).get("id")
+        about: Mapping[str, Any] = params.get("turn") or {}
+        turn = params.get("turnId") or about.get("id")
         return params.get("threadId") == self._thread and turn not in (None, self._turn)
 
     def _withdrawn(self, message: Mapping[str, Any]) -> str | None:
