@@ -19,11 +19,6 @@ _QUIET = {
     "uvicorn.access": logging.WARNING,
     "uvicorn.error": logging.WARNING,
 }
-    "uvicorn.access": logging.WARNING,
-    "uvicorn.error": logging.WARNING,
-    "httpx": logging.WARNING,
-    "asyncio": logging.WARNING,
-}
 
 
 def get_logger(name: str | None = None) -> FilteringBoundLogger:
