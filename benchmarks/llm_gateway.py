@@ -253,7 +253,7 @@ def requests(floor: Server, gateway: Server, seconds: float) -> int:
             f"(e2) c={connections:<2} {ours.per_second:5.0f} requests/s (floor {bare.per_second:5.0f}, ratio "
             f"{ours.per_second / bare.per_second:.2f}); processor {ours.cpu_ms:.2f} ms each (floor "
             f"{bare.cpu_ms:.2f}); p50/p99 {ours.p50_ms:.1f}/{ours.p99_ms:.1f} ms (floor {bare.p50_ms:.1f}/"
-            f"{bare.p99_ms:.1f})" + ("; goal 2000/s" if connections == 16 else "")  # noqa: PLR2004
+            f"{bare.p99_ms:.1f})" + ("; goal 2000/s" if connections == 16 else "")
         )
     bare = uvloop.run(load(floor, 16, seconds, stream=True, model="gpt-5-fast"))
     ours = uvloop.run(load(gateway, 16, seconds, stream=True, model="gpt-5-fast"))

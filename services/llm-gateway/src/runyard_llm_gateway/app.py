@@ -27,6 +27,7 @@ from runyard_llm_gateway.settings import LlmGatewaySettings
 NAME = "llm-gateway"
 PACKAGE = "runyard_llm_gateway"
 SCHEMA = "llm_gateway"
+_PROJECTION_PAUSE = 0.1
 _log = get_logger(__name__)
 
 
@@ -109,6 +110,7 @@ class _Gateway:
             sessions=self.database.session,
             checkpoints=store.checkpoints,
             apply=store.apply,
+            pause_seconds=_PROJECTION_PAUSE,
         )
         await projector.run()
 

@@ -7,7 +7,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from runyard_llm_gateway.usage import Tokens
 
@@ -76,8 +76,8 @@ class PriceList:
         price = self._listed(self._snapshot, provider, model, Tokens(input=1, output=1))
         if price is None:
             return None
-        prices: list[Any] = list(vars(price.model_price).values())
-        if not all(value is None or isinstance(value, Decimal) for value in prices):
+        prices = cast("dict[str, Any]", vars(price.model_price))
+        if not all(value is None or isinstance(value, Decimal) for value in prices.values()):
             return None
 
         def million(**kind: int) -> float:
