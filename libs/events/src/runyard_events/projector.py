@@ -97,7 +97,7 @@ class Projector:
                     await self._commit(batch)
                 if not reader.pending:
                     self.caught_up.set()
-                if self._pause:
+                if self._pause and not reader.pending:
                     await asyncio.sleep(self._pause)
         finally:
             await reader.close()

@@ -70,7 +70,7 @@ async def _start(stack: AsyncExitStack, settings: Settings, client: Client, data
         queue_events=settings.stream_queue_events,
         queue_bytes=settings.stream_queue_bytes,
     )
-    rows, past = build_projectors(log, client, database)
+    rows, past = build_projectors(log, client, database, archive_pause_seconds=settings.archive_pause_seconds)
     consistency = Consistency(
         state=rows,
         archive=past,
@@ -106,7 +106,9 @@ async def _start(stack: AsyncExitStack, settings: Settings, client: Client, data
     )
 
 
-def build_projectors(log: EventLog, client: Client, database: Database) -> tuple[Projector, Projector]:
+def build_projectors(
+    log: EventLog, client: Client, database: Database, *, archive_pause_seconds: float = 0
+) -> tuple[Projector, Projector]:
     """The state projection and the archive projection."""
     rows = Projector(
         name=state.NAME,
@@ -125,6 +127,7 @@ def build_projectors(log: EventLog, client: Client, database: Database) -> tuple
         sessions=database.session,
         checkpoints=checkpoints,
         apply=archive.apply_archive,
+        pause_seconds=archive_pause_seconds,
     )
     return rows, past
 

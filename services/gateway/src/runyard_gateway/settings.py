@@ -9,6 +9,7 @@ class Settings(ServiceSettings):
     """Settings of the gateway. Addresses of services are for health and for what is passed on to them."""
 
     port: int = Field(default=9101, ge=0, le=65535)
+    max_body_bytes: int = Field(default=2 * 1024 * 1024, ge=1)
 
     workspace_url: str = "http://127.0.0.1:9110"
     orchestrator_url: str = "http://127.0.0.1:9109"
@@ -26,11 +27,9 @@ class Settings(ServiceSettings):
     stream_heartbeat_seconds: float = Field(default=10, gt=0)
     stream_life_seconds: float = Field(default=600, gt=0)
     stream_queue_events: int = Field(default=4096, ge=1)
-    stream_queue_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
-    archive_linger_seconds: float = Field(default=0.1, ge=0)
-
-    file_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
-    """Largest file that may be written through the API."""
+    stream_queue_bytes: int = Field(default=2 * 1024 * 1024, ge=1024)
+    archive_pause_seconds: float = Field(default=0.1, ge=0)
+    """How long the archive lets events gather before it writes them; a transcript is at most so far behind."""
 
     @property
     def services(self) -> dict[str, str]:

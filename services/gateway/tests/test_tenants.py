@@ -1,0 +1,167 @@
+"""No token, a bad one, another tenant's: 401 or 404 on every route and stream, and nothing of it visible."""
+
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+import pytest_asyncio
+from fastapi.routing import APIRoute
+from nats.aio.client import Client
+
+from runyard_chassis import LLM_AUDIENCE, Tokens
+from runyard_events.catalogue import RunApprovalRequested
+from runyard_gateway.api.routes import ROUTERS
+
+from .conftest import KEY, Running, Story
+from .histories import call, checkpoint, completed, imported, opened, requested, worked
+
+BODIES: dict[str, Any] = {
+    "/api/workspaces/import": {"source_type": "github", "source_uri": "psf/requests"},
+    "/api/sessions": {"repo_url": "psf/requests", "runner_type": "codex"},
+    "/api/sessions/{session_id}/prompt": {"prompt": "Do it"},
+    "/api/runs/{run_id}/steer": {"text": "Faster"},
+    "/api/runs/{run_id}/approvals/{approval_id}": {"decision": "accept"},
+}
+LISTS = {"/api/workspaces", "/api/sessions", "/api/runs", "/api/stats/dashboard", "/api/health/services"}
+"""Routes that name nothing: another tenant gets his own, empty, answer."""
+
+
+def every_route() -> Iterator[tuple[str, str]]:
+    """Method and path of every HTTP route of the gateway."""
+    for router in ROUTERS:
+        for route in router.routes:
+            if isinstance(route, APIRoute):
+                for method in sorted(route.methods):
+                    yield method, route.path
+
+
+ROUTES = list(every_route())
+
+
+def test_the_table_holds_every_route_of_the_api(gateway_paths: set[str]) -> None:
+    assert {path for _, path in ROUTES} == gateway_paths
+
+
+@pytest.fixture
+def gateway_paths() -> set[str]:
+    from runyard_gateway.app import build  # noqa: PLC0415
+    from runyard_gateway.settings import Settings  # noqa: PLC0415
+
+    paths = build(Settings(environment="test")).app.openapi()["paths"]
+    return {path.replace("{path}", "{path:path}").replace("{reference}", "{reference:path}") for path in paths} - {
+        "/health",
+        "/ready",
+    }
+
+
+@pytest_asyncio.fixture
+async def things(story: Story, gateway: Running, nats_client: Client, tenant: str) -> dict[str, str]:
+    """One of everything that the test's tenant owns."""
+    ws, session, run = (str(uuid.uuid4()) for _ in range(3))
+    await story.tell(story.workspace(ws), *imported(), source="workspace")
+    await story.tell(story.session(session), *opened(ws))
+    await story.tell(story.run(session, run), *requested(ws, "a secret prompt"))
+    asked = RunApprovalRequested(
+        approval_id="a1", ask_kind="tool", title="t", detail={}, options=("accept",), fingerprint="f"
+    )
+    scope = story.run(session, run)
+    await story.tell(scope, *worked(session), asked, *completed(), source="runner-codex.1")
+    await story.tell(scope, call(), source="llm-gateway.1")
+    seq = await story.tell(scope, checkpoint(), source="workspace")
+    reference = f"{tenant}/{run}/{uuid.uuid4()}"
+    store = await nats_client.jetstream().object_store("outputs")
+    await store.put(reference, b"a secret output")
+    await gateway.parts.consistency.shows_all(seq)
+    return {
+        "workspace_id": ws,
+        "session_id": session,
+        "run_id": run,
+        "approval_id": "a1",
+        "path:path": "README.md",
+        "reference:path": reference,
+    }
+
+
+def address(path: str, things: dict[str, str]) -> str:
+    for name, value in things.items():
+        path = path.replace(f"{{{name}}}", value)
+    return path
+
+
+def bad_tokens(tenant: str) -> dict[str, str | None]:
+    good = Tokens(KEY).mint(tenant=tenant, user="ada")
+    claims = jwt.decode(good, options={"verify_signature": False})
+    header, payload, _ = good.split(".")
+    return {
+        "none": None,
+        "nonsense": "nonsense",
+        "expired": Tokens(KEY).mint(tenant=tenant, user="ada", lifetime=timedelta(minutes=-5)),
+        "another key": Tokens("another-key-that-is-long-enough-to-be-one").mint(tenant=tenant, user="ada"),
+        "another audience": Tokens(KEY, LLM_AUDIENCE).mint(tenant=tenant, session="s", run="r"),
+        "another algorithm": jwt.encode(claims, KEY, algorithm="HS512"),
+        "no algorithm": jwt.encode(claims, "", algorithm="none"),
+        "no signature": f"{header}.{payload}.",
+        "no user": Tokens(KEY).mint(tenant=tenant, session="s"),
+    }
+
+
+async def test_every_route_wants_a_good_token(gateway: Running, tenant: str, things: dict[str, str]) -> None:
+    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=20) as client:
+        for kind, token in bad_tokens(tenant).items():
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            for method, path in ROUTES:
+                answer = await client.request(method, address(path, things), json=BODIES.get(path), headers=headers)
+                assert answer.status_code == 401, (kind, method, path)
+                assert answer.headers["content-type"] == "application/problem+json"
+                assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+async def test_another_tenant_sees_nothing(gateway: Running, things: dict[str, str]) -> None:
+    other = str(uuid.uuid4())
+    names = {value for name, value in things.items() if name not in {"approval_id", "path:path"}}
+    async with gateway.client(other) as client:
+        for method, path in ROUTES:
+            if path in {"/api/workspaces/import", "/api/sessions"} and method == "POST":
+                continue
+            answer = await client.request(method, address(path, things), json=BODIES.get(path))
+            assert answer.status_code == (200 if path in LISTS else 404), (method, path, answer.text)
+            assert not any(name in answer.text for name in names), (method, path)
+            assert "secret" not in answer.text
+        figures = (await client.get("/api/stats/dashboard")).json()
+        assert (figures["workspaces_count"], figures["runs_total"], figures["recent_activity"]) == (0, 0, [])
+        body = {"workspace_id": things["workspace_id"], "runner_type": "codex"}
+        assert (await client.post("/api/sessions", json=body)).status_code == 404
+
+
+async def test_the_owner_sees_it_all(gateway: Running, tenant: str, things: dict[str, str]) -> None:
+    async with gateway.client(tenant) as client:
+        for method, path in ROUTES:
+            if method == "GET" and "/workspace/files" not in path and not path.endswith("/diff"):
+                if path == "/api/sessions/{session_id}/events":
+                    continue
+                answer = await client.get(address(path, things))
+                assert answer.status_code == 200, (path, answer.text)
+        output = await client.get(address("/api/outputs/{reference:path}", things))
+        assert output.content == b"a secret output"
+        assert output.headers["content-disposition"] == "attachment"
+
+
+async def test_a_stream_carries_nothing_of_another_tenant(gateway: Running, tenant: str, story: Story) -> None:
+    """Two tenants with the very same ids: each stream has its own events only."""
+    ws, session, run = (str(uuid.uuid4()) for _ in range(3))
+    stranger = Story(story.log, str(uuid.uuid4()), {})
+    await story.tell(story.session(session), *opened(ws))
+    await story.tell(story.run(session, run), *requested(ws, "mine"))
+    await stranger.tell(stranger.run(session, run), *requested(ws, "theirs"))
+    end = await story.tell(story.run(session, run), *completed())
+    await gateway.parts.consistency.shows_all(end)
+    async with gateway.client(tenant) as client:
+        text = (await client.get(f"/api/runs/{run}/events")).text
+    assert "mine" in text
+    assert "theirs" not in text
+    async with gateway.client(stranger.tenant) as client:
+        assert (await client.get(f"/api/runs/{run}/events")).status_code == 404
