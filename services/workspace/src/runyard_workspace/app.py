@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
@@ -131,8 +131,10 @@ def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> No
     task = asyncio.ensure_future(work)
 
     async def stop() -> None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        while not task.done():
+            # More than once if need be: a message that arrives in the same moment can swallow a cancellation
+            # on its way through the client (`asyncio.wait_for` up to Python 3.11).
+            task.cancel()
+            await asyncio.wait([task], timeout=1)
 
     stack.push_async_callback(stop)

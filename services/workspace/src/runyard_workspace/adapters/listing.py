@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from runyard_workspace.adapters.git import Git, Place
 from runyard_workspace.adapters.tree import Kind, Tree
+from runyard_workspace.domain.paths import has_control_characters
 
 LISTING_BYTES = 64 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file of a list. `addressable` is False where the name is not text: it cannot be asked for."""
+    """One file of a list. `addressable` is False where the name is no plain text: no URL can name it."""
 
     path: str
     kind: Kind
@@ -77,4 +78,5 @@ def _entry(path: bytes, tree: Tree) -> Entry | None:
         return None  # tracked, but deleted from the worktree
     kind, size = found
     shown = name.decode(errors="backslashreplace")
-    return Entry(shown, kind, size if kind == "file" else 0, addressable=shown == text)
+    addressable = shown == text and not has_control_characters(text)
+    return Entry(shown, kind, size if kind == "file" else 0, addressable)

@@ -1,7 +1,10 @@
 """Which paths of a worktree a client may name."""
 
+import re
+
 MAX_PATH = 4096
 MAX_NAME = 255
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class PathRefused(ValueError):
@@ -37,6 +40,11 @@ def parse_folder(text: str) -> tuple[str, ...]:
     """
     trimmed = text.removesuffix("/")
     return () if trimmed in ("", ".") and not text.startswith("/") else parse_path(trimmed)
+
+
+def has_control_characters(text: str) -> bool:
+    """Whether a text has characters that no URL of ours may hold."""
+    return _CONTROL.search(text) is not None
 
 
 def is_git_data(name: str) -> bool:

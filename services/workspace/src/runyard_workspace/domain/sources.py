@@ -7,6 +7,7 @@ from typing import Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from runyard_events.catalogue import ImportFailure
+from runyard_workspace.domain.paths import has_control_characters
 
 MAX_URI = 2048
 REMOTE_SCHEMES = ("https", "http", "ssh", "git")
@@ -14,7 +15,6 @@ GITHUB = "https://github.com"
 
 _SHORTHAND = re.compile(r"(?P<owner>[A-Za-z0-9][\w.-]*)/(?P<repo>[A-Za-z0-9_][\w.-]*)")
 _SCP = re.compile(r"(?:[A-Za-z0-9_][\w.-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*:(?P<path>[^-:/].*|/.*)")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+")
 _USER = re.compile(r"[A-Za-z0-9_][\w.-]*")
 
@@ -63,7 +63,7 @@ def parse_source(
         raise Refused("refused_url", "The address of the repository is empty.")
     if len(text) > MAX_URI:
         raise Refused("refused_url", f"The address is longer than {MAX_URI} characters.")
-    if _CONTROL.search(text):
+    if has_control_characters(text):
         raise Refused("refused_url", "The address contains control characters.")
     if text.startswith("-"):
         raise Refused("refused_url", "An address cannot start with a dash.")
@@ -76,7 +76,7 @@ def _local(text: str) -> LocalSource:
         if parts.netloc not in ("", "localhost"):
             raise Refused("refused_url", "A file:// address can only name this machine.")
         text = unquote(parts.path)
-        if _CONTROL.search(text):
+        if has_control_characters(text):
             raise Refused("refused_url", "The address contains control characters.")
     path = PurePosixPath(text)
     if not path.is_absolute():
