@@ -50,10 +50,10 @@ def doctor() -> None:
         findings = asyncio.run(examine(layout_from_environment(), os.environ))
         for finding in findings:
             style = {"ok": "green", "warning": "yellow", "broken": "red"}[finding.state]
-            out.print(f"[{style}]{finding.sign}[/] {finding.name:<12}", end="")
+            out.print(f"[{style}]{finding.sign}[/] {finding.name:<14}", end="")
             out.print(finding.words, markup=False)
             if finding.remedy:
-                out.print(f"  {'':<12}{finding.remedy}", style=style, markup=False)
+                out.print(f"  {'':<14}{finding.remedy}", style=style, markup=False)
         if any(finding.state == "broken" for finding in findings):
             raise typer.Exit(1)
         err.print("Everything that is needed is there.")

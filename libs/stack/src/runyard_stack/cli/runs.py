@@ -4,18 +4,19 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from runyard_stack.cli.api import Api, find_target
 from runyard_stack.cli.imports import import_repository
 from runyard_stack.cli.repository import repository
 from runyard_stack.cli.screen import err, out, problems_explained
+from runyard_stack.cli.transcript import clean
 from runyard_stack.cli.watch import Watch, finish, leave, run_diff, show_diff
 from runyard_stack.errors import StackError
 
 SHORT = 8
 RUNS_SHOWN = 20
-PROMPT_WIDTH = 48
+PROMPT_WIDTH = 60
+COLUMNS = ("run", "status", "agent", "age", "cost", "prompt")
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or `last`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the events as JSON lines.")]
@@ -77,25 +78,28 @@ def runs(*, everything: Annotated[bool, typer.Option("--all", help="Every run, n
     with problems_explained():
         api = Api(find_target())
         items = list(api.pages("/api/runs")) if everything else api.get("/api/runs", limit=RUNS_SHOWN)["items"]
-        table = Table(box=None, pad_edge=False)
-        for column in ("run", "status", "agent", "age", "cost", "prompt"):
-            table.add_column(column, no_wrap=True)
-        for item in items:
-            table.add_row(*_row(item))
-        out.print(table if items else 'No runs yet. Start one: runyard run --repo . "..."')
+        if not items:
+            err.print('No runs yet. Start one: runyard run --repo . "..."', markup=False)
+            return
+        rows = [COLUMNS, *(_row(item) for item in items)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            out.print("  ".join(cells).rstrip(), markup=False)
 
 
-def _row(item: dict[str, Any]) -> list[str]:
+def _row(item: dict[str, Any]) -> tuple[str, ...]:
     cost = item.get("cost_usd")
-    prompt = " ".join(str(item.get("prompt", "")).split())
-    return [
+    paid = "" if cost is None else f"${float(cost):.4f}"
+    prompt = " ".join(clean(str(item.get("prompt", ""))).split())
+    return (
         str(item["run_id"])[:SHORT],
         str(item["status"]),
         str(item.get("runner_type", "")),
         age(str(item["created_at"])),
-        "scripted" if item.get("scripted") else f"${float(cost):.4f}" if cost is not None else "",
+        "scripted" if item.get("scripted") else paid,
         prompt if len(prompt) <= PROMPT_WIDTH else f"{prompt[: PROMPT_WIDTH - 1]}…",
-    ]
+    )
 
 
 def age(at: str, now: datetime | None = None) -> str:

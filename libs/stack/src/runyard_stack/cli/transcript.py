@@ -147,7 +147,7 @@ class Transcript:
         """The agent waits for a person."""
         detail = summary(payload.get("detail"))
         lines = [Line(f"? {clean(_text(payload, 'title'))}", "bold yellow")]
-        if detail:
+        if detail and detail not in lines[0].text:
             lines.append(Line(f"  {detail}", "yellow"))
         questions = (_text(_mapping(question), "question") for question in _list(payload.get("questions")))
         lines.extend(Line(f"  {clean(question)}", "yellow") for question in questions)
