@@ -45,7 +45,7 @@ EXAMPLES: dict[str, Any] = {
     "worktree.opened": {"workspaceId": "w", "path": "/workspaces/w/sessions/s", "branch": "runyard/s", "baseCommit": "c0ffee"},
     "worktree.failed": {"workspaceId": "w", "reason": "not_found", "message": "The workspace is gone."},
     "worktree.removed": {"workspaceId": "w"},
-    "checkpoint.created": {"commit": "c0ffee", "ref": "refs/runyard/sessions/s/runs/r", "parent": "beef", "filesChanged": 1, "insertions": 2, "deletions": 3},
+    "checkpoint.created": {"commit": "c0ffee", "ref": "refs/runyard/sessions/s/runs/r", "parent": "beef", "filesChanged": 1, "insertions": 2, "deletions": 3, "skippedFiles": 1},
     "checkpoint.failed": {"reason": "disk_full", "message": "No space left."},
     "session.created": {"workspaceId": "w", "runnerType": "codex", "threadId": "t", "approvalPolicy": "on-request", "model": "m", "title": "A session", "createdBy": "u1", "idempotencyKey": "k", "requestHash": "h"},
     "session.ready": {"repoPath": "/workspaces/w/sessions/s", "threadId": "t", "branch": "runyard/s", "baseCommit": "c0ffee"},

@@ -9,7 +9,6 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
@@ -36,7 +35,6 @@ def start(settings: Settings) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-m", "runyard_workspace"], env=env)
 
 
-@pytest.mark.faults
 async def test_a_clone_that_was_killed_is_begun_again_and_ends_once(
     settings: Settings, nats_client: Client, tenant: str, repository: Path, tmp_path: Path
 ) -> None:

@@ -132,6 +132,7 @@ def _kept(stored: StoredEvent) -> Change:
         "files_changed": payload.files_changed,
         "insertions": payload.insertions,
         "deletions": payload.deletions,
+        "skipped_files": payload.skipped_files,
     }
 
 

@@ -63,6 +63,7 @@ checkpoints = Table(
     Column("files_changed", Integer),
     Column("insertions", Integer),
     Column("deletions", Integer),
+    Column("skipped_files", Integer),
     Column("failure_reason", String(40)),
     Column("failure_message", Text),
     Column("created_at", DateTime(timezone=True), nullable=False),

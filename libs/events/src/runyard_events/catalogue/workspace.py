@@ -93,7 +93,10 @@ class WorktreeRemoved(Payload):
 
 
 class CheckpointCreated(Payload):
-    """The files as the run left them, as a commit on a hidden ref of the managed copy."""
+    """The files as the run left them, as a commit on a hidden ref of the managed copy.
+
+    `skipped_files` counts changed files that were left out because they are too large or no plain files.
+    """
 
     TYPE: ClassVar[str] = "checkpoint.created"
     FAMILY: ClassVar[Family] = "effect"
@@ -103,6 +106,7 @@ class CheckpointCreated(Payload):
     files_changed: int
     insertions: int
     deletions: int
+    skipped_files: int = 0
 
 
 class CheckpointFailed(Payload):

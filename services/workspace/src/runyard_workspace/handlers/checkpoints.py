@@ -74,6 +74,7 @@ class Checkpoints:
             files_changed=sums.files,
             insertions=sums.insertions,
             deletions=sums.deletions,
+            skipped_files=len(kept.skipped),
         )
 
 

@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("files_changed", sa.Integer),
         sa.Column("insertions", sa.Integer),
         sa.Column("deletions", sa.Integer),
+        sa.Column("skipped_files", sa.Integer),
         sa.Column("failure_reason", sa.String(40)),
         sa.Column("failure_message", sa.Text),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
