@@ -19,7 +19,7 @@ import tempfile
 import time
 import urllib.request
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -74,7 +74,7 @@ class Run:
 
 
 @contextlib.contextmanager
-def gateway(nats_url: str, database_url: str, port: int) -> Iterator[None]:
+def gateway(nats_url: str, database_url: str, port: int) -> Generator[None]:
     """The gateway as a process, until it says that it is ready."""
     environment = {**os.environ, "NATS_URL": nats_url, "DATABASE_URL": database_url, "PORT": str(port)}
     environment |= {"JWT_SECRET_KEY": KEY, "LOG_LEVEL": "WARNING"}
@@ -91,10 +91,10 @@ def gateway(nats_url: str, database_url: str, port: int) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def bench() -> AsyncIterator[Bench]:
+async def bench() -> AsyncGenerator[Bench]:
     """Everything that is measured, started and removed."""
     with tempfile.TemporaryDirectory(prefix="runyard-bench-") as folder:
-        Path(folder).chmod(0o755)
+        os.chmod(folder, 0o755)  # noqa: PTH101, S103 - PostgreSQL runs as a user of its own
         nats = NatsServer(Path(folder) / "nats", free_port())
         postgres = PostgresServer(Path(folder) / "postgres", free_port())
         nats.start()
@@ -126,7 +126,7 @@ async def new_run(on: Bench) -> Run:
         f"http://127.0.0.1:{on.gateway_port}/api/runs/{run}?min_seq={seq}",
         headers={"Authorization": f"Bearer {on.token}"},
     )
-    await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=30).read())
+    await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=30).read())  # noqa: S310
     return Run(scope, writer)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Self
 
 
 @dataclass
@@ -22,12 +23,12 @@ class SseClient:
     port: int
     path: str
     token: str
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict[str, str])
     status: int = 0
     reader: asyncio.StreamReader = field(init=False)
     writer: asyncio.StreamWriter = field(init=False)
 
-    async def __aenter__(self) -> "SseClient":
+    async def __aenter__(self) -> Self:
         self.reader, self.writer = await asyncio.open_connection(self.host, self.port)
         lines = [
             f"GET {self.path} HTTP/1.1",

@@ -99,6 +99,7 @@ async def test_rows_are_the_same_after_a_rebuild(
 ) -> None:
     database = Database(database_url, "gateway")
     await database.migrate(PACKAGE)
+    live: dict[str, list[dict[str, Any]]] = {}
     for _ in range(pieces):
         await tell_everything(story)
         live = await project(story, database, event_log, nats_client)

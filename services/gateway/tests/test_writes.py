@@ -9,7 +9,7 @@ import pytest
 from runyard_events.catalogue import RunApprovalRequested
 from runyard_gateway.imports import default_name, source_type_of
 
-from .conftest import Running, Story
+from .conftest import Running, Start, Story
 from .histories import URI, imported, opened
 from .owners import Owners
 
@@ -65,7 +65,7 @@ async def test_who_does_not_wait_follows_the_import_by_its_events(api: httpx.Asy
     assert (await api.get(f"/api/workspaces/{workspace}")).json()["status"] == "ready"
 
 
-async def test_a_clone_that_takes_long_is_answered_with_202(start_gateway, tenant: str, owners: Owners) -> None:
+async def test_a_clone_that_takes_long_is_answered_with_202(start_gateway: Start, tenant: str, owners: Owners) -> None:
     owners.may_import.clear()
     async with start_gateway(import_wait_seconds=0.5) as running, running.client(tenant) as api:
         answer = await api.post("/api/workspaces/import", json=IMPORT)
@@ -149,7 +149,7 @@ async def test_an_approval_is_answered_once(
     assert unknown.json()["type"] == "approval-not-found"
 
 
-async def test_a_command_that_nobody_takes_is_a_504(start_gateway, tenant: str, story: Story) -> None:
+async def test_a_command_that_nobody_takes_is_a_504(start_gateway: Start, tenant: str, story: Story) -> None:
     ws, session = str(uuid4()), str(uuid4())
     await story.tell(story.workspace(ws), *imported(), source="workspace")
     seq = await story.tell(story.session(session), *opened(ws))

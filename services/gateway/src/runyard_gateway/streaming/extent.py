@@ -11,8 +11,6 @@ from nats.errors import Error as NatsError
 from runyard_events.errors import LogUnavailable
 from runyard_events.topology import EVENTS
 
-_FRESH_SECONDS = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class Extent:
@@ -23,10 +21,11 @@ class Extent:
 
 
 class LogExtent:
-    """Asks the server, at most once a second unless told otherwise."""
+    """Asks the server, unless it has just asked."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, *, fresh_seconds: float = 1.0) -> None:
         self._client = client
+        self._fresh_seconds = fresh_seconds
         self._known: Extent | None = None
         self._asked = 0.0
 
@@ -37,7 +36,7 @@ class LogExtent:
             LogUnavailable: the server does not answer.
         """
         known = self._known
-        if known is None or known.last < reaching or time.monotonic() - self._asked > _FRESH_SECONDS:
+        if known is None or known.last < reaching or time.monotonic() - self._asked > self._fresh_seconds:
             self._known = known = await self._ask()
             self._asked = time.monotonic()
         return known

@@ -40,6 +40,8 @@ class Hub:
         self._queue_bytes = queue_bytes
         self._topics: dict[str, set[Subscription]] = {}
         self._everyone: set[Subscription] = set()
+        self._nobody = asyncio.Event()
+        self._nobody.set()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self.live = asyncio.Event()
         """Set once every event from now on will be seen."""
@@ -72,6 +74,7 @@ class Hub:
         )
         self._topics.setdefault(topic, set()).add(subscription)
         self._everyone.add(subscription)
+        self._nobody.clear()
         try:
             yield subscription
         finally:
@@ -80,11 +83,17 @@ class Hub:
             followers.discard(subscription)
             if not followers:
                 del self._topics[topic]
+            if not self._everyone:
+                self._nobody.set()
 
     @property
     def followers(self) -> int:
         """How many clients follow something now."""
         return len(self._everyone)
+
+    async def deserted(self) -> None:
+        """Waits until nobody follows anything."""
+        await self._nobody.wait()
 
     async def reached(self, seq: int, *, seconds: float) -> bool:
         """Waits until everything up to this sequence has been seen; False when that takes longer."""
