@@ -22,6 +22,7 @@ CHUNK = 256 * 1024
 MAX_LINE = 32 * 1024 * 1024
 PR_SET_PDEATHSIG = 1
 POLL = 0.02
+KILL_ROUNDS = 5
 
 
 class LineTooLong(Exception):
@@ -84,15 +85,37 @@ class Child:
         async for line in split_lines(self.process.stdout):
             yield line
 
+    async def exited(self) -> None:
+        """Waits for the child's own end, also while something that it started still holds its output open."""
+        if not self.alive:
+            return
+        try:
+            handle = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        except (AttributeError, OSError):
+            await self.process.wait()
+            return
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        loop.add_reader(handle, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(handle)
+            os.close(handle)
+
     async def stop(self, *, grace: float = 3.0) -> None:
         """TERM, then KILL after `grace` seconds, for the child and everything that it has started."""
         family = family_of(self.pid, self.mark)
         _signal_all(family, signal.SIGTERM)
         await _gone(family, self.process, grace)
-        # The terminal of a command may have started one more in the meantime.
-        family = {**family, **family_of(self.pid, self.mark)}
-        _signal_all(family, signal.SIGKILL)
-        await _gone(family, self.process, 2.0)
+        for _ in range(KILL_ROUNDS):  # one that is about to fork may escape a round
+            family = family_of(self.pid, self.mark)
+            if not family:
+                break
+            _signal_all(family, signal.SIGKILL)
+            await _gone(family, self.process, 1.0)
         await self._see_out()
 
     async def _see_out(self) -> None:

@@ -13,6 +13,7 @@ Message = dict[str, Any]
 INBOX = 1000
 REQUEST_TIMEOUT = 30.0
 METHOD_NOT_FOUND = -32601
+LAST_WORDS_SECONDS = 0.5
 
 
 class RpcError(Exception):
@@ -36,6 +37,7 @@ class AppServer:
         self._ids = 0
         self._writing = asyncio.Lock()
         self._reader = asyncio.create_task(self._read())
+        self._watcher = asyncio.create_task(self._end_with_the_process())
 
     @property
     def alive(self) -> bool:
@@ -111,9 +113,9 @@ class AppServer:
     async def stop(self, *, grace: float = 3.0) -> None:
         """End the process and everything it started."""
         await self.child.stop(grace=grace)
+        self._watcher.cancel()
         self._reader.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._reader
+        await asyncio.gather(self._watcher, self._reader, return_exceptions=True)
 
     async def _send(self, message: Mapping[str, Any]) -> None:
         data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
@@ -126,6 +128,12 @@ class AppServer:
     def _keep(self, direction: Direction, message: Message) -> None:
         if not self._record.full():  # only a turn that nobody reads fills it
             self._record.put_nowait((direction, message))
+
+    async def _end_with_the_process(self) -> None:
+        """A command that outlives the agent may hold its output open, so its end would never be read."""
+        await self.child.exited()
+        await asyncio.wait({self._reader}, timeout=LAST_WORDS_SECONDS)
+        self._reader.cancel()
 
     async def _read(self) -> None:
         try:
