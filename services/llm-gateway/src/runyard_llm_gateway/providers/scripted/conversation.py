@@ -51,12 +51,16 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A tool that the request offers. `custom` tools take free text instead of JSON."""
+    """A tool that the request offers. Custom ones take free text instead of JSON.
+
+    One that is `within` another is used by way of code that the other runs.
+    """
 
     name: str
-    custom: bool = False
+    kind: Literal["function", "custom", "tool_search"] = "function"
     namespace: str | None = None
     properties: tuple[str, ...] = ()
+    within: "Offer | None" = None
 
 
 @dataclass(frozen=True)

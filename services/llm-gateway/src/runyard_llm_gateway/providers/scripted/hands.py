@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runyard_llm_gateway.providers.scripted import script as steps
+from runyard_llm_gateway.providers.scripted.codex_tools import javascript
 from runyard_llm_gateway.providers.scripted.conversation import Offer
 
 _LONG_MS = 600_000
@@ -30,6 +31,12 @@ class Act:
     def arguments(self) -> str:
         """The input as text: JSON, or the free text itself."""
         return self.input if isinstance(self.input, str) else json.dumps(self.input, ensure_ascii=False)
+
+
+def _act(offer: Offer, value: dict[str, Any] | str) -> Act:
+    if offer.within is not None:
+        return Act(offer.within, javascript(offer.name, value))
+    return Act(offer, value)
 
 
 class Hands:
@@ -65,12 +72,21 @@ class Hands:
         """Waits on for a command that Codex has put in the background."""
         return self._first({"write_stdin": {"session_id": session, "chars": "", "yield_time_ms": _POLL_MS}})
 
+    def poll_code(self, cell: str) -> Act | None:
+        """Waits on for code that Codex has put in the background."""
+        return self._first({"wait": {"cell_id": cell, "yield_time_ms": _POLL_MS}})
+
     def wait_for(self, agent: str) -> Act | None:
-        """Waits for a sub-agent of Codex."""
-        return self._first({"wait_agent": {"targets": [agent], "timeout_ms": _LONG_MS}})
+        """Waits for a sub-agent of Codex; newer models wait for whichever has news."""
+        waits: dict[str, Any] = {"timeout_ms": _LONG_MS}
+        if "targets" in self._properties("wait_agent"):
+            waits["targets"] = [agent]
+        return self._first({"wait_agent": waits})
 
     def load(self, step: steps.Step) -> Act | None:
-        """Asks Claude's ToolSearch for a tool whose schema is not in the request yet."""
+        """Looks for a tool that is not in the request yet: by Claude's ToolSearch, or Codex's tool_search."""
+        if isinstance(step, steps.Spawn) and not {"spawn_agent", "Agent", "Task"} & set(self._offers):
+            return self._first({"tool_search": {"query": "spawn sub-agent", "limit": 8}})
         wanted = {"plan": "TodoWrite", "ask": "AskUserQuestion"}.get(type(step).__name__.lower())
         wanted = step.tool if isinstance(step, steps.Use) else wanted
         if wanted is None or wanted in self._offers:
@@ -80,7 +96,7 @@ class Hands:
     def _first(self, inputs: Mapping[str, dict[str, Any] | str]) -> Act | None:
         for name, value in inputs.items():
             if offer := self._offers.get(name):
-                return Act(offer, value)
+                return _act(offer, value)
         return None
 
     def _run(self, command: str, escalate: str | None) -> Act | None:
@@ -177,13 +193,16 @@ class Hands:
         }
         if "run_in_background" in self._properties("Agent"):
             claude["run_in_background"] = False
-        return self._first({"spawn_agent": {"message": prompt}, "Agent": claude, "Task": claude})
+        codex = {"message": prompt}
+        if "task_name" in self._properties("spawn_agent"):
+            codex |= {"task_name": "scripted", "fork_turns": "none"}
+        return self._first({"spawn_agent": codex, "Agent": claude, "Task": claude})
 
     def _patch(self, patch: str) -> Act | None:
         offer = self._offers.get("apply_patch")
         if offer is None:
             return None
-        return Act(offer, patch if offer.custom else {"input": patch})
+        return _act(offer, patch if offer.kind == "custom" else {"input": patch})
 
     def _patch_by_shell(self, patch: str) -> Act | None:
         # Codex recognises this form in its command tools and turns it into a file change of its own

@@ -11,8 +11,9 @@ from runyard_llm_gateway.providers.scripted.offline import improvise
 from runyard_llm_gateway.providers.scripted.scenarios import named
 
 _RUNNING = re.compile(r"Process running with session ID (\d+)")
-_NOT_STEPS = frozenset({"write_stdin", "ToolSearch", "wait_agent"})
-_SPAWNED = re.compile(r'"agent_id" ?: ?"([\w-]+)"')
+_NOT_STEPS = frozenset({"write_stdin", "ToolSearch", "tool_search", "wait_agent", "wait"})
+_CODE_RUNNING = re.compile(r"Script running with cell ID (\w+)")
+_SPAWNED = re.compile(r'"(?:agent_id|task_name)" ?: ?"([\w/-]+)"')
 _CONTINUES = re.compile(r"\s*(?:continue\b|your response above was cut off)", re.IGNORECASE)
 _WORD = re.compile(r"\S+\s*|\s+")
 _BULK = 8192
@@ -136,9 +137,9 @@ class _Telling:
             if not told or steps.calls_of(step):
                 self._tell(step)
         if last and steering:
-            self._beats.append(self._text(f" Meanwhile you said: {steering}"))
+            self._add(f" Meanwhile you said: {steering}")
         if not self._beats:
-            self._beats.append(self._text("The script is done."))
+            self._add("The script is done.")
         return self._beats
 
     def _position(self) -> tuple[Said | None, list[Said], str]:
@@ -179,6 +180,8 @@ class _Telling:
             return None
         if found := _RUNNING.search(last.text):
             return self._hands.poll(int(found[1]))
+        if found := _CODE_RUNNING.search(last.text):
+            return self._hands.poll_code(found[1])
         if self._tool_of(last) == "spawn_agent" and (found := _SPAWNED.search(last.text)):
             return self._hands.wait_for(found[1])
         return None
@@ -186,7 +189,11 @@ class _Telling:
     def _loads(self) -> bool:
         """Whether the last answer only loaded a tool: what it said before its call is not said again."""
         calls = [entry for entry in self._conversation.said if entry.role == "call"]
-        return bool(calls) and calls[-1].name == "ToolSearch" and self._conversation.said[-1].role != "assistant"
+        return (
+            bool(calls)
+            and calls[-1].name in ("ToolSearch", "tool_search")
+            and self._conversation.said[-1].role != "assistant"
+        )
 
     def _script(self, start: Said | None, results: list[Said]) -> steps.Script:
         text = start.words if start else ""
@@ -200,7 +207,7 @@ class _Telling:
             case steps.Pace():
                 self._delay = step.delay_ms
             case steps.Say():
-                self._beats.append(self._text(step.say))
+                self._add(step.say)
             case steps.Tokens():
                 self._delay = self._delay if step.delay_ms is None else step.delay_ms
                 self._beats.append(Text(tuple(f"word{i} " for i in range(step.tokens)), self._delay))
@@ -228,7 +235,7 @@ class _Telling:
         act = self._hands.load(step) or self._hands.do(step)
         if act is None:
             kind = type(step).__name__.lower()
-            self._beats.append(self._text(f"(No offered tool can carry out the step {kind!r}.) "))
+            self._add(f"(No offered tool can carry out the step {kind!r}.) ")
         else:
             self._beats.append(self._call(act))
 
@@ -236,8 +243,14 @@ class _Telling:
         number = sum(isinstance(beat, Call) for beat in self._beats)
         return Call(f"call_{self._conversation.digest[:20]}{number:04d}", act)
 
-    def _text(self, text: str) -> Text:
-        return Text(tuple(_WORD.findall(text)), self._delay)
+    def _add(self, text: str) -> None:
+        """Text goes on where text has just been: two messages in a row would be two answers."""
+        pieces = tuple(_WORD.findall(text))
+        last = self._beats[-1] if self._beats else None
+        if isinstance(last, Text) and last.delay_ms == self._delay:
+            self._beats[-1] = Text(last.pieces + pieces, self._delay)
+        else:
+            self._beats.append(Text(pieces, self._delay))
 
 
 def _parsed(found: object) -> steps.Script:

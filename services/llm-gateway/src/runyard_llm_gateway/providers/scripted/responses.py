@@ -6,8 +6,9 @@ from itertools import count
 from typing import Any
 
 from runyard_llm_gateway.api_errors import openai_error
-from runyard_llm_gateway.json_values import mapping, objects
-from runyard_llm_gateway.providers.scripted.conversation import Conversation, Offer, Said, joined
+from runyard_llm_gateway.json_values import objects
+from runyard_llm_gateway.providers.scripted.codex_tools import offers, used
+from runyard_llm_gateway.providers.scripted.conversation import Conversation, Said, joined
 from runyard_llm_gateway.providers.scripted.frames import (
     BadRequest,
     Frame,
@@ -18,8 +19,10 @@ from runyard_llm_gateway.providers.scripted.frames import (
 )
 from runyard_llm_gateway.providers.scripted.model import Break, Call, Failure, Reply, Silence, Text, Thought
 
-_RESULTS = frozenset({"function_call_output", "custom_tool_call_output", "local_shell_call_output"})
-_CALLS = frozenset({"function_call", "custom_tool_call"})
+_RESULTS = frozenset(
+    {"function_call_output", "custom_tool_call_output", "local_shell_call_output", "tool_search_output"}
+)
+_CALLS = frozenset({"function_call", "custom_tool_call", "tool_search_call"})
 
 
 class Responses:
@@ -33,12 +36,12 @@ class Responses:
         entries = [{"role": "user", "content": given}] if isinstance(given, str) else objects(given)
         said = [Said("system", str(body["instructions"]))] if body.get("instructions") else []
         said += [entry for item in entries if (entry := _said(item))]
-        offers = _offers(objects(body.get("tools")))
+        offered = offers(objects(body.get("tools")))
         for item in entries:
-            offers |= _offers(objects(item.get("tools")))
+            offered |= offers(objects(item.get("tools")))
         return Conversation(
             said=tuple(said),
-            offers=offers,
+            offers=offered,
             model=str(body.get("model") or "scripted"),
             stream=body.get("stream") is True,
             digest=digest,
@@ -94,23 +97,11 @@ def _said(item: dict[str, Any]) -> Said | None:
         return Said("system" if role in ("system", "developer") else role, joined(item.get("content")))
     if kind in _CALLS:
         text = str(item.get("arguments", item.get("input", "")))
-        return Said("call", text, str(item.get("call_id", "")), str(item.get("name", "")))
+        name = used(str(item.get("name") or kind.removesuffix("_call")), text)
+        return Said("call", text, str(item.get("call_id", "")), name)
     if kind in _RESULTS:
         return Said("result", joined(item.get("output")), str(item.get("call_id", "")))
     return None
-
-
-def _offers(tools: list[dict[str, Any]]) -> dict[str, Offer]:
-    offers: dict[str, Offer] = {}
-    for tool in tools:
-        name = tool.get("name") or tool.get("type", "")
-        if tool.get("type") == "namespace":
-            inner = _offers(objects(tool.get("tools")))
-            offers |= {key: Offer(key, offer.custom, name, offer.properties) for key, offer in inner.items()}
-        elif tool.get("type") in ("function", "custom"):
-            properties = tuple(mapping(mapping(tool.get("parameters")).get("properties")))
-            offers[name] = Offer(name, tool["type"] == "custom", None, properties)
-    return offers
 
 
 def _items(conversation: Conversation, reply: Reply) -> list[dict[str, Any]]:
@@ -163,8 +154,12 @@ def _reasoning(identifier: str, beat: Thought, *, encrypted: bool) -> dict[str, 
 def _call(identifier: str, beat: Call) -> dict[str, Any]:
     offer = beat.act.offer
     shared = {"id": identifier, "status": "completed", "call_id": beat.call_id, "name": offer.name}
-    if offer.custom:
-        return shared | {"type": "custom_tool_call", "input": beat.act.arguments}
+    if offer.kind == "tool_search":
+        search = {"type": "tool_search_call", "execution": "client", "arguments": beat.act.input}
+        return {"id": identifier, "status": "completed", "call_id": beat.call_id} | search
+    if offer.kind == "custom":
+        custom = shared | {"type": "custom_tool_call", "input": beat.act.arguments}
+        return custom | {"namespace": offer.namespace} if offer.namespace else custom
     item = shared | {"type": "function_call", "arguments": beat.act.arguments}
     return item | {"namespace": offer.namespace} if offer.namespace else item
 
@@ -189,8 +184,10 @@ def _item_events(beat: Text | Thought | Call, item: dict[str, Any], index: int) 
             if beat.raw:
                 spot = place | {"content_index": 0}
                 yield from _deltas("response.reasoning_text", beat.pieces, beat.delay_ms, spot)
+        case Call() if beat.act.offer.kind == "tool_search":
+            yield _added(item, index)
         case Call():
-            custom = beat.act.offer.custom
+            custom = beat.act.offer.kind == "custom"
             kind = "response.custom_tool_call_input" if custom else "response.function_call_arguments"
             key = "input" if custom else "arguments"
             yield _added(item, index, **{key: ""})
