@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from runyard_workspace.adapters.diffs import DiffLimits, Diffs
-from runyard_workspace.adapters.git import Git, Place
-from runyard_workspace.adapters.snapshots import Checkpoint, SnapshotLimits, Snapshots
+from runyard_workspace.adapters.git import Git
+from runyard_workspace.adapters.place import Place
+from runyard_workspace.adapters.snapshots import Checkpoint, Snapshots
 from runyard_workspace.adapters.staging import Staging
+from runyard_workspace.adapters.weighing import SnapshotLimits
 from runyard_workspace.adapters.worktrees import Worktrees, place_of
 from runyard_workspace.domain.diff import FileChange, totals
 

@@ -7,8 +7,9 @@ from runyard_workspace.adapters.clone import Cloner, Limits
 from runyard_workspace.adapters.diffs import DiffLimits, Diffs
 from runyard_workspace.adapters.git import Git
 from runyard_workspace.adapters.listing import Listing
-from runyard_workspace.adapters.snapshots import SnapshotLimits, Snapshots
+from runyard_workspace.adapters.snapshots import Snapshots
 from runyard_workspace.adapters.staging import Staging
+from runyard_workspace.adapters.weighing import SnapshotLimits
 from runyard_workspace.adapters.worktrees import Worktrees
 from runyard_workspace.domain.layout import Layout
 from runyard_workspace.settings import MIB, Settings

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runyard_workspace.adapters.git import Git, GitError, GitTimeout, Place, kill_group
+from runyard_workspace.adapters.git import Git, GitError, GitTimeout, kill_group
+from runyard_workspace.adapters.place import Place
 from runyard_workspace.adapters.removal import folder_size, remove_folder
 from runyard_workspace.adapters.staging import Staging
 from runyard_workspace.domain.failures import Failure, classify, failure

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from runyard_workspace.adapters.git import Git, GitTimeout, Place
+from runyard_workspace.adapters.git import Git, GitTimeout
+from runyard_workspace.adapters.place import Place
 from runyard_workspace.domain.diff import FileChange, bounded_patch, parse_changes
 
 HARMLESS = ("--no-ext-diff", "--no-textconv", "--no-color", "-M", "-l1000", "--submodule=short")

@@ -13,40 +13,15 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from importlib.resources import files
+from dataclasses import dataclass
 from pathlib import Path
+
+from runyard_workspace.adapters.git_environment import git_environment
+from runyard_workspace.adapters.place import Place
 
 TAIL = 16 * 1024
 CHUNK = 64 * 1024
 PR_SET_PDEATHSIG = 1
-
-_PASSED_ON = (
-    "PATH", "TMPDIR", "SSH_AUTH_SOCK",
-    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
-    "http_proxy", "https_proxy", "all_proxy", "no_proxy",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO",
-)  # fmt: skip
-
-_SSH = (
-    "ssh -oBatchMode=yes -oConnectTimeout=15 -oServerAliveInterval=10 -oServerAliveCountMax=3 "
-    "-oStrictHostKeyChecking=accept-new"
-)
-
-_SETTINGS = {
-    "advice.detachedHead": "false",
-    "commit.gpgSign": "false",
-    "core.attributesFile": os.devnull,
-    "core.fsmonitor": "false",
-    "core.hooksPath": os.devnull,
-    "core.quotePath": "false",
-    "credential.helper": "",
-    "diff.external": "",
-    "gc.auto": "0",
-    "maintenance.auto": "false",
-    "protocol.version": "2",
-    "submodule.recurse": "false",
-}
 
 
 class GitError(Exception):
@@ -63,34 +38,6 @@ class GitTimeout(GitError):
     """Git did not end in time and was killed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where Git is to work: the repository's own folder, and optionally a worktree and an index of it."""
-
-    common_dir: Path
-    git_dir: Path | None = None
-    work_tree: Path | None = None
-    index: Path | None = None
-    objects: Path | None = None
-    """New objects go here instead of into the repository, whose objects stay readable."""
-
-    def with_index(self, index: Path, objects: Path | None = None) -> "Place":
-        """The same place with another index, and another folder for new objects."""
-        return replace(self, index=index, objects=objects or self.objects)
-
-    def environment(self) -> dict[str, str]:
-        """The variables that keep Git from looking for a repository itself."""
-        env = {"GIT_DIR": str(self.git_dir or self.common_dir), "GIT_COMMON_DIR": str(self.common_dir)}
-        if self.work_tree:
-            env["GIT_WORK_TREE"] = str(self.work_tree)
-        if self.index:
-            env["GIT_INDEX_FILE"] = str(self.index)
-        if self.objects:
-            env["GIT_OBJECT_DIRECTORY"] = str(self.objects)
-            env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str(self.common_dir / "objects")
-        return env
-
-
 @dataclass(frozen=True)
 class Git:
     """Runs Git. `protocols` are the only transports that it may use: none, unless it is there to clone."""
@@ -100,7 +47,6 @@ class Git:
     low_speed_bytes: int = 1000
     low_speed_seconds: int = 30
     timeout: float = 60.0
-    config: Path = field(default_factory=lambda: Path(str(files("runyard_workspace.adapters") / "gitconfig")))
 
     async def text(self, *args: str, at: Place | None = None, timeout: float | None = None) -> str:  # noqa: ASYNC109 - the process is killed at the time-out
         """Runs a command and returns what it printed, without the line end."""
@@ -167,35 +113,12 @@ class Git:
             await asyncio.shield(process.wait())
 
     def environment(self, settings: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The whole environment of a Git process: a short list, nothing of the caller's own settings."""
-        chosen = {
-            **_SETTINGS,
+        """The whole environment of a Git process that this tool starts."""
+        slow = {
             "http.lowSpeedLimit": str(self.low_speed_bytes),
             "http.lowSpeedTime": str(self.low_speed_seconds),
-            **(settings or {}),
         }
-        env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        env |= {
-            "LC_ALL": "C",
-            "HOME": "/nonexistent",  # no ~/.netrc, no ~/.config/git
-            "GIT_ALLOW_PROTOCOL": ":".join(self.protocols),
-            "GIT_ASKPASS": "",
-            "GIT_ATTR_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": str(self.config),
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_EDITOR": ":",
-            "GIT_LITERAL_PATHSPECS": "1",
-            "GIT_NO_LAZY_FETCH": "1",
-            "GIT_NO_REPLACE_OBJECTS": "1",
-            "GIT_OPTIONAL_LOCKS": "0",
-            "GIT_SSH_COMMAND": _SSH,
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_CONFIG_COUNT": str(len(chosen)),
-        }
-        for number, (key, value) in enumerate(chosen.items()):
-            env[f"GIT_CONFIG_KEY_{number}"] = key
-            env[f"GIT_CONFIG_VALUE_{number}"] = value
-        return env
+        return git_environment(self.protocols, {**slow, **(settings or {})})
 
     async def filters_off(self, at: Place) -> dict[str, str]:
         """Settings that switch off every content filter which the repository's configuration names.

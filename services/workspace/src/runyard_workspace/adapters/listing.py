@@ -4,7 +4,8 @@ import asyncio
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from runyard_workspace.adapters.git import Git, Place
+from runyard_workspace.adapters.git import Git
+from runyard_workspace.adapters.place import Place
 from runyard_workspace.adapters.tree import Kind, Tree
 from runyard_workspace.domain.paths import has_control_characters
 

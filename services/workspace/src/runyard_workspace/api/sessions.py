@@ -8,8 +8,8 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from runyard_workspace.adapters.diffs import Diff, Diffs
-from runyard_workspace.adapters.git import Place
 from runyard_workspace.adapters.listing import Listing, Page
+from runyard_workspace.adapters.place import Place
 from runyard_workspace.adapters.snapshots import Snapshots
 from runyard_workspace.adapters.tree import Tree
 from runyard_workspace.adapters.worktrees import place_of

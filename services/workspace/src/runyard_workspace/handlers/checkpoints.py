@@ -1,5 +1,7 @@
 """At the end of a run: the files as the run has left them become a commit on a hidden ref."""
 
+import asyncio
+
 from runyard_chassis import get_logger
 from runyard_events import Envelope, Scope, StoredEvent
 from runyard_events.catalogue import CheckpointCreated, CheckpointFailed
@@ -38,9 +40,12 @@ class Checkpoints:
         if event.type not in TERMINAL_TYPES or not (event.session_id and event.run_id):
             return
         tenant, session, run = event.tenant_id, event.session_id, event.run_id
-        files, _ = await self._histories.files(tenant, session)
-        previous, done = await self._histories.checkpoints(tenant, session, run)
-        state = await self._histories.run(tenant, session, run)
+        # At once, because the next run of the session may begin to change the files.
+        (files, _), (previous, done), state = await asyncio.gather(
+            self._histories.files(tenant, session),
+            self._histories.checkpoints(tenant, session, run),
+            self._histories.run(tenant, session, run),
+        )
         if not needs_checkpoint(state, files, done=done):
             return
         outcome = await self._keep(event, files, previous)

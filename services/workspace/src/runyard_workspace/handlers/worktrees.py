@@ -38,6 +38,8 @@ class SessionFiles:
         state, seq = await self._histories.files(tenant, wanted.session_id)
         if state.removed or state.failed or state.opened:
             return _told_again(state, seq)
+        scope = Scope.session(tenant, wanted.session_id)
+        writer = self._histories.writer(scope, state.next_seq, correlation_id=command.correlation_id)
         outcome: WorktreeOpened | WorktreeFailed
         try:
             opened = await self._open(tenant, wanted)
@@ -51,8 +53,6 @@ class SessionFiles:
         except WorktreeFailure as failure:
             outcome = WorktreeFailed(workspace_id=wanted.workspace_id, reason=failure.reason, message=failure.message)
             state = FilesState(failed=outcome)
-        scope = Scope.session(tenant, wanted.session_id)
-        writer = self._histories.writer(scope, 1, correlation_id=command.correlation_id)
         return _told_again(state, await writer.append(outcome))
 
     async def remove(self, command: Command[RemoveWorktree]) -> Reply:
