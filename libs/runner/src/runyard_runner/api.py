@@ -18,9 +18,19 @@ from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from runyard_chassis import CallerDep, Invalid, NotFound, StreamCallerDep, raise_for_problem
+from runyard_chassis import (
+    Caller,
+    CallerDep,
+    Invalid,
+    NotFound,
+    StreamCallerDep,
+    TimedOut,
+    Unavailable,
+    raise_for_problem,
+)
 from runyard_events.catalogue import TERMINAL_TYPES
-from runyard_events.commands import CommandBus, CreateSession, RequestRun, command
+from runyard_events.commands import CommandBus, CommandPayload, CreateSession, RequestRun, command
+from runyard_events.errors import CommandTimeout, LogUnavailable
 from runyard_events.ids import new_id
 from runyard_events.log import EventLog
 from runyard_events.subjects import run_everything
@@ -65,6 +75,20 @@ class Direct:
     log: EventLog
     workspaces_root: Path
 
+    async def ask(self, caller: Caller, wanted: CommandPayload) -> None:
+        """Has the orchestrator carry out a command in the caller's name.
+
+        Raises:
+            Problem: it was refused, not answered in time, or could not be sent.
+        """
+        try:
+            reply = await self.bus.request(command(wanted, tenant_id=caller.tenant, actor=caller.user))
+        except CommandTimeout as error:
+            raise TimedOut("The orchestrator did not answer in time.") from error
+        except LogUnavailable as error:
+            raise Unavailable("The event log is away.") from error
+        raise_for_problem(reply)
+
 
 def direct(request: Request) -> Direct:
     """FastAPI dependency."""
@@ -82,8 +106,7 @@ async def create_thread(body: NewThread, caller: CallerDep, runner: DirectDep) -
     workspace = workspace_of(Path(body.working_directory), runner.workspaces_root)
     session = new_id()
     wanted = CreateSession(session_id=session, workspace_id=workspace, runner_type=runner.runner_type)
-    reply = await runner.bus.request(command(wanted, tenant_id=caller.tenant, actor=caller.user))
-    raise_for_problem(reply)
+    await runner.ask(caller, wanted)
     return Thread(thread_id=session)
 
 
@@ -92,8 +115,7 @@ async def create_run(body: NewRun, caller: CallerDep, runner: DirectDep) -> Run:
     """A run of the thread; it waits when another one is active."""
     run = new_id()
     wanted = RequestRun(session_id=str(body.thread_id), run_id=run, prompt=body.prompt)
-    reply = await runner.bus.request(command(wanted, tenant_id=caller.tenant, actor=caller.user))
-    raise_for_problem(reply)
+    await runner.ask(caller, wanted)
     return Run(run_id=run)
 
 
