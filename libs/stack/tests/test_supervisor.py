@@ -16,10 +16,10 @@ import pytest
 from runyard_chassis.service import run_until_signal
 from runyard_stack import hosts, services, supervisor
 from runyard_stack.credentials import Credentials
-from runyard_stack.embedded.ports import free_port, is_free
+from runyard_stack.embedded.ports import is_free
 from runyard_stack.errors import StackError
 from runyard_stack.hosts import inherited, next_backoff
-from runyard_stack.layout import OFFSETS, Layout
+from runyard_stack.layout import Layout
 from runyard_stack.models import model_source
 from runyard_stack.probe import ask_ready
 from runyard_stack.servers import Existing
@@ -100,6 +100,11 @@ class ToyPart(Part):
 
 
 @pytest.fixture
+def layout(free_layout: Layout) -> Layout:
+    return free_layout
+
+
+@pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     package = tmp_path / "packages" / "runyard_toy_gateway"
     package.mkdir(parents=True)
@@ -112,14 +117,6 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for name in [name for name in sys.modules if name.startswith("runyard_toy_gateway")]:
         del sys.modules[name]
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    base = free_port()
-    while base > 60000 or not all(is_free(base + offset) for offset in OFFSETS.values()):
-        base = free_port()
-    return Layout(tmp_path / "home", base)
 
 
 class Running:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from rich.console import Console
+from rich.status import Status
 
 
 class Progress(Protocol):
@@ -30,6 +31,8 @@ class ConsoleProgress:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._under_way: list[str] = []
+        self._status: Status | None = None
 
     def note(self, text: str) -> None:
         """Print a plain line."""
@@ -43,9 +46,27 @@ class ConsoleProgress:
     def step(self, text: str, server: str = "") -> Generator[None]:
         """Print the step when it is done, with its time and the address of what it started."""
         began = time.monotonic()
+        self._under_way.append(text)
         if not self.console.is_terminal:
             self.console.print(f"  {text} ...", markup=False)
-        yield
-        took = time.monotonic() - began
+        self._show()
+        try:
+            yield
+        finally:
+            self._under_way.remove(text)
+            self._show()
         where = f"  {server}" if server else ""
-        self.console.print(f"✓ {text}{where}  [dim]{took:.1f} s[/]", highlight=False)
+        self.console.print(f"✓ {text}{where}  [dim]{time.monotonic() - began:.1f} s[/]")
+
+    def _show(self) -> None:
+        """Keep one spinner for all steps under way."""
+        words = ", ".join(self._under_way)
+        if not self.console.is_terminal:
+            return
+        if self._status is None:
+            self._status = self.console.status("")
+        if words:
+            self._status.update(f"{words} ...")
+            self._status.start()
+        else:
+            self._status.stop()

@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import psutil
+
 from runyard_stack.accounts import NATS_USERS
 from runyard_stack.credentials import Credentials, load_credentials
 from runyard_stack.embedded.ports import require_free
@@ -49,7 +51,6 @@ class Stack:
         Raises:
             StackError: something could not be started; whatever was is stopped again.
         """
-        began = time.monotonic()
         self._layout.create()
         with only_stack_on(self._layout):
             credentials = load_credentials(self._layout.credentials, NATS_USERS)
@@ -57,12 +58,12 @@ class Stack:
             write_state(self._layout, state)
             servers = Servers(self._layout, credentials, Existing.of(self._environment), self._progress)
             try:
-                await unless(stop, self._serve(servers, credentials, state, began))
+                await unless(stop, self._serve(servers, credentials, state))
             finally:
                 write_state(self._layout, state.model_copy(update={"phase": "stopping"}))
                 await servers.stop()
 
-    async def _serve(self, servers: Servers, credentials: Credentials, state: State, began: float) -> None:
+    async def _serve(self, servers: Servers, credentials: Credentials, state: State) -> None:
         if not self._processes:
             for part in PARTS:
                 require_free(self._layout.port(part.name), part.name)
@@ -85,7 +86,7 @@ class Stack:
             ready = state.model_copy(update={"phase": "ready"})
             write_state(self._layout, ready)
             if self._on_ready:
-                self._on_ready(ready, credentials, time.monotonic() - began)
+                self._on_ready(ready, credentials, time.time() - psutil.Process().create_time())
             await asyncio.shield(running)
             raise StackError("The services have ended by themselves.", f"Log: {self._layout.logs}")
         finally:

@@ -20,13 +20,15 @@ from nats.js import JetStreamContext
 from runyard_stack.credentials import Credentials
 from runyard_stack.embedded.databases import clone_database, drop_database, ensure_database
 from runyard_stack.embedded.nats import NatsServer
-from runyard_stack.embedded.ports import free_port
+from runyard_stack.embedded.ports import free_port, is_free
 from runyard_stack.embedded.postgres import PostgresServer
+from runyard_stack.layout import OFFSETS, Layout
 
 if TYPE_CHECKING:
     from runyard_events.log import EventLog
 
 ROLE = "runyard"
+HIGHEST_TEST_BASE = 60000
 TEMPLATE = "runyard_template"
 
 
@@ -44,6 +46,27 @@ def server_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="runyard-tests-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def stack_home() -> Iterator[Path]:
+    """A data folder for a whole stack.
+
+    Not below pytest's own folder: every start of another pytest closes that one to other users, and with it
+    the way of an unprivileged PostgreSQL to its data.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="runyard-home-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def free_layout(stack_home: Path) -> Layout:
+    """A layout whose ports are all free."""
+    base = free_port()
+    while base > HIGHEST_TEST_BASE or not all(is_free(base + offset) for offset in OFFSETS.values()):
+        base = free_port()
+    return Layout(stack_home, base)
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,7 @@ def up(
 
 
 def _up_here(layout: Layout, *, processes: bool, verbose: bool, background: bool) -> None:
+    err.print(f"Starting on {layout.home} ...", markup=False)
     from runyard_chassis.logs import configure_logging  # noqa: PLC0415 - the other commands do without
     from runyard_chassis.service import run_until_signal  # noqa: PLC0415
     from runyard_stack.accounts import NATS_USERS  # noqa: PLC0415

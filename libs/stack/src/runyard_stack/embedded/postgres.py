@@ -123,14 +123,21 @@ class PostgresServer(EmbeddedServer):
         if not self.initialised:
             self._initialise()
 
+    def spawn(self) -> None:
+        """Start it; the way to its folders is looked at once more, others may have closed it since."""
+        if self.child.account:
+            self._open_the_way()
+        super().spawn()
+
     def _open_the_way(self) -> None:
         opened = account.let_pass(self.data) + account.let_pass(self._bin / "postgres")
         ours = self.folder.resolve()
-        self.notices += [
+        notices = (
             f"PostgreSQL does not run as root: let its unprivileged user pass through {path} (o+x)."
             for path in opened
             if path != ours
-        ]
+        )
+        self.notices += [notice for notice in notices if notice not in self.notices]
 
     def _check_cluster(self) -> None:
         if not self.data.exists():
