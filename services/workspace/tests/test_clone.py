@@ -55,6 +55,11 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path / "workspaces")
 
 
+def give_away(folder: Path, user: int) -> None:
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, user, user)
+
+
 async def test_a_local_repository_is_copied_whole_and_stands_on_its_own(bench: Bench, repository: Path) -> None:
     git(repository, "branch", "other")
     git(repository, "tag", "v1")
@@ -84,6 +89,12 @@ async def test_a_repository_with_a_detached_head_can_be_imported(bench: Bench, r
     git(repository, "checkout", "-q", "--detach")
     cloned = await bench.clone(str(repository))
     assert cloned.head_commit == git(repository, "rev-parse", "HEAD")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
+async def test_a_repository_of_another_user_can_be_imported(bench: Bench, repository: Path) -> None:
+    give_away(repository, 12345)
+    assert (await bench.clone(str(repository))).default_branch == "main"
 
 
 async def test_a_shallow_repository_can_be_imported(bench: Bench, repository: Path, tmp_path: Path) -> None:
