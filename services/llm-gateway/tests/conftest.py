@@ -14,10 +14,11 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from runyard_chassis import LLM_AUDIENCE, Service, Tokens, serve
-from runyard_events import EventLog, StoredEvent
+from runyard_events import EventLog, StoredEvent, connect
 from runyard_events.subjects import run_subject
 from runyard_llm_gateway.app import build
 from runyard_llm_gateway.settings import LlmGatewaySettings
+from runyard_stack.testing import SecuredNats
 
 RUN_KEY = "run-key-of-the-tests-0123456789abcdef"
 JWT_KEY = "jwt-key-of-the-tests-0123456789abcdef"
@@ -157,6 +158,27 @@ async def serving(service: Service) -> AsyncGenerator[Service]:
         waiting.cancel()
         stop.set()
         await task
+
+
+@pytest_asyncio.fixture
+async def as_deployed(
+    secured_nats: SecuredNats, database_url: str, tenant: str
+) -> AsyncGenerator[tuple[Gateway, EventLog]]:
+    """The gateway as a NATS user with its own subjects only, and the log as its orchestrator sees it."""
+    chosen = LlmGatewaySettings(
+        nats_url=secured_nats.url,
+        nats_user="llm-gateway",
+        nats_password=SecretStr(secured_nats.passwords["llm-gateway"]),
+        database_url=SecretStr(database_url),
+        port=free_port(),
+        run_token_key=SecretStr(RUN_KEY),
+        jwt_secret_key=SecretStr(JWT_KEY),
+    )
+    password = secured_nats.passwords["orchestrator"]
+    client = await connect(secured_nats.url, service="orchestrator", user="orchestrator", password=password)
+    async with serving(build(chosen)) as service:
+        yield Gateway(service.url, tenant, EventLog(client)), EventLog(client)
+    await client.close()
 
 
 Start = Callable[..., Awaitable[Gateway]]

@@ -163,7 +163,9 @@ async def test_headers_go_on_as_they_are_but_for_the_authorisation(keyed: Gatewa
     assert json.loads(seen.body) == MESSAGES[1]
 
 
-async def test_an_error_of_the_provider_passes_through_without_the_key(keyed: Gateway, upstream: Upstream) -> None:
+async def test_an_error_of_the_provider_passes_through_and_the_key_is_seen_nowhere(
+    keyed: Gateway, upstream: Upstream, capfd: pytest.CaptureFixture[str]
+) -> None:
     error = json.dumps({"error": {"message": f"Incorrect API key provided: {CANARY}", "type": "x"}}).encode()
     upstream.answers(error, status=401, headers={"x-echo": f"Bearer {CANARY}", "retry-after": "3"})
     status, headers, body = await post(keyed, *RESPONSES)
@@ -176,6 +178,9 @@ async def test_an_error_of_the_provider_passes_through_without_the_key(keyed: Ga
     assert CANARY.encode() not in stored.data
     assert (stored.event.payload.status, stored.event.payload.http_status) == ("error", 401)
     assert not stored.event.payload.priced
+    async with aiohttp.ClientSession() as session, session.get(f"{keyed.url}/metrics") as response:
+        assert CANARY not in await response.text()
+    assert CANARY not in "".join(capfd.readouterr())
 
 
 async def test_a_caller_that_goes_away_ends_the_call_upstream(keyed: Gateway, upstream: Upstream) -> None:
@@ -264,6 +269,7 @@ async def test_a_provider_that_never_answers_is_a_504_in_the_shape_of_the_api(
     status, _, body = await post(keyed, *MESSAGES)
     assert status == 504
     assert json.loads(body)["error"]["type"] == "timeout_error"
+    assert len(upstream.seen) == 1
 
 
 async def test_a_provider_that_is_not_there_is_a_502_after_a_few_tries(start: Any) -> None:

@@ -127,6 +127,18 @@ async def test_chat_asks_the_scripted_model_and_is_recorded_on_the_run(offline: 
     assert (page["entries"][0]["api"], page["entries"][0]["session_id"]) == ("chat", "session-7")
 
 
+async def test_as_a_nats_user_with_its_own_subjects_only_it_records_projects_and_finds_runs(
+    as_deployed: tuple[Gateway, EventLog],
+) -> None:
+    gateway, _ = as_deployed
+    await open_run(gateway)
+    await post(gateway, *RESPONSES)
+    status, _ = await ask(gateway, gateway.user_token)
+    assert status == 200
+    page = await until(gateway, 2)
+    assert sorted(entry["api"] for entry in page["entries"]) == ["chat", "responses"]
+
+
 @pytest.mark.parametrize(("provider", "answer"), [("openai", CHAT), ("anthropic", MESSAGE)])
 async def test_chat_asks_a_real_provider(
     keyed: Gateway, upstream: Upstream, provider: str, answer: dict[str, Any]

@@ -125,7 +125,7 @@ _PUBLISH: dict[str, list[str]] = {
     "runner-claude": _runner("claude"),
     "llm-gateway": [
         f"{_ANY_RUN}.llm",
-        *_read(f"{_ANY_RUN}.llm"),
+        *_read(f"{_ANY_RUN}.llm", f"{_ANY_RUN}.lifecycle"),
         *_last(f"{_ANY_RUN}.llm"),
     ],
 }

@@ -68,11 +68,11 @@ class HttpProvider:
             try:
                 response = await self._request(call)
                 break
+            except TimeoutError as error:  # also aiohttp's own: it may be at work on the call, so not again
+                raise Unreachable("the provider did not answer in time", status=504) from error
             except (aiohttp.ClientConnectionError, ConnectionError) as error:
                 if attempt >= self._limits.retries:
                     raise Unreachable(f"the provider cannot be reached ({type(error).__name__})") from error
-            except TimeoutError as error:
-                raise Unreachable("the provider did not answer in time", status=504) from error
             except (aiohttp.ClientError, ValueError) as error:
                 raise Unreachable(f"the provider's answer is not HTTP ({type(error).__name__})") from error
             await asyncio.sleep(_BACKOFF_SECONDS * 2**attempt)
