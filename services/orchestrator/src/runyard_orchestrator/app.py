@@ -44,9 +44,10 @@ def build(settings: Settings) -> Service:
             await database.migrate(PACKAGE)
             log, rows = EventLog(client), Rows(database)
             projections = Projections(client, log, database)
+            redactor = _redactor(settings)
             desk = Desk(
                 log=log,
-                ledger=Ledger(log, _redactor(settings)),
+                ledger=Ledger(log, redactor),
                 rows=rows,
                 projections=projections,
                 errands=Errands(CommandBus(client), rows),
@@ -58,7 +59,7 @@ def build(settings: Settings) -> Service:
             reconciler = await _reconciler(settings, client, desk, Leadership(database, "runyard-reconciler"))
             reconciler.ended = _counter(app)
             await stack.enter_async_context(kept_going(process=process.run, reconciler=reconciler.run))
-            _commands(settings, desk, log).register(server)
+            _commands(settings, desk, log, redactor).register(server)
             await stack.enter_async_context(server)
             yield
 
@@ -92,10 +93,11 @@ async def _reconciler(settings: Settings, client: Client, desk: Desk, leadership
     )
 
 
-def _commands(settings: Settings, desk: Desk, log: EventLog) -> Commands:
+def _commands(settings: Settings, desk: Desk, log: EventLog, redactor: Redactor) -> Commands:
     return Commands(
         desk,
         log,
+        redactor=redactor,
         limits=Limits(
             time_limit_seconds=settings.run_time_limit_seconds,
             longest_time_limit_seconds=settings.longest_run_time_limit_seconds,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from runyard_chassis import CommandServer, Conflict, Invalid, NotFound, Problem, TimedOut
-from runyard_events import Command, CommandPayload, EventLog, Reply
+from runyard_events import Command, CommandPayload, EventLog, Redactor, Reply
 from runyard_events.catalogue import WorkspaceImported, WorkspaceImportFailed
 from runyard_events.commands import (
     AnswerApproval,
@@ -39,12 +39,14 @@ class Commands:
         desk: Desk,
         log: EventLog,
         *,
+        redactor: Redactor,
         limits: Limits,
         runner_types: frozenset[str],
         session_wait_seconds: float,
     ) -> None:
         self._desk = desk
         self._log = log
+        self._redactor = redactor
         self._limits = limits
         self._runner_types = runner_types
         self._session_wait = session_wait_seconds
@@ -90,7 +92,9 @@ class Commands:
             return decisions.request_run(state, asked, sender, self._limits)
 
         outcome = await self._decide(command, key, decide, run_id=payload.run_id)
-        await self._desk.send_errands(key, outcome, _cause(command))
+        # The rows may not show the run yet; the agent gets the words as the log has them.
+        words = self._redactor.clean(payload.prompt)
+        await self._desk.send_errands(key, outcome, _cause(command), prompt=words)
         queue = outcome.state.session.queue
         result: dict[str, Any] = {
             **_about(outcome, key, payload.run_id),
