@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -178,7 +177,7 @@ def _new_content(body: bytes, content_type: str) -> bytes:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise Invalid(f"{where}: {first['msg']}" if where else first["msg"]) from None
-    except (binascii.Error, UnicodeEncodeError) as error:
+    except ValueError as error:  # binascii's own errors, and characters that are not ASCII at all
         raise Invalid(f"The content cannot be decoded: {error}.") from None
 
 
