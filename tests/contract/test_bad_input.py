@@ -50,6 +50,7 @@ def document(name: str) -> Any:
 gateway = document("gateway")
 workspace = document("workspace")
 orchestrator = document("orchestrator")
+llm_gateway = document("llm-gateway")
 
 
 @pytest.fixture
@@ -111,3 +112,9 @@ def test_the_workspace_service_answers_any_request(case: Request, product: Produ
 @bounded
 def test_the_orchestrator_answers_any_request(case: Request, product: Product, turns: Iterator[int]) -> None:
     check(case, product, "orchestrator", next(turns))
+
+
+@llm_gateway.parametrize()
+@bounded
+def test_the_llm_gateway_answers_any_request(case: Request, product: Product, turns: Iterator[int]) -> None:
+    check(case, product, "llm-gateway", next(turns))
