@@ -71,7 +71,7 @@ main() {
         say "Creating .venv with $("$python" --version) ..."
         "$uv" venv --quiet --clear --python "$python" .venv
     fi
-    say "Installing the locked packages (about 150 MB at the first time) ..."
+    say "Installing the locked packages (some hundred MB at the first time) ..."
     "$uv" pip install --python .venv/bin/python --require-hashes --requirement requirements.lock
     for file in $(packages); do editable+=(--editable "$(dirname "$file")"); done
     "$uv" pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation "${editable[@]}"

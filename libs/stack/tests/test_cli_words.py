@@ -159,10 +159,21 @@ def test_the_banner_names_everything_that_a_newcomer_needs(tmp_path: Path) -> No
         port_base=9100,
         processes=False,
         addresses={"gateway": "http://127.0.0.1:9101", "workspace": "http://127.0.0.1:9110"},
+        event_log="nats://127.0.0.1:9111",
+        database="127.0.0.1:9103",
         model_source="the scripted offline model",
     )
     text = banner(layout, state, "the-token", 1.25)
-    for words in ("ready (1.2 s)", "http://127.0.0.1:9101", "workspace 9110", "the-token", "scripted", " run --repo ."):
+    for words in (
+        "ready (1.2 s)",
+        "http://127.0.0.1:9101",
+        "workspace 9110",
+        "nats://127.0.0.1:9111",
+        "127.0.0.1:9103",
+        "the-token",
+        "scripted",
+        " run --repo .",
+    ):
         assert words in text
 
 
@@ -205,4 +216,5 @@ async def test_taken_ports_are_found_before_a_start(layout: Layout) -> None:
     assert doctor.ports(layout, Existing(nats_url="nats://elsewhere")).state == "ok"
     server.close()
     await server.wait_closed()
-    assert (await doctor.server("event log", layout, "nats", external=None)).state == "broken"
+    assert (await doctor.server("event log", f"nats://127.0.0.1:{layout.port('nats')}")).state == "broken"
+    assert (await doctor.server("database", "nowhere")).state == "broken"

@@ -16,7 +16,8 @@ import pytest
 from runyard_chassis.service import run_until_signal
 from runyard_stack import hosts, services, supervisor
 from runyard_stack.credentials import Credentials
-from runyard_stack.embedded.ports import is_free
+from runyard_stack.embedded import NatsServer, NatsUser
+from runyard_stack.embedded.ports import free_port, is_free
 from runyard_stack.errors import StackError
 from runyard_stack.hosts import inherited, next_backoff
 from runyard_stack.layout import Layout
@@ -122,14 +123,14 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 class Running:
     """A stack in a task of this test."""
 
-    def __init__(self, layout: Layout, *, processes: bool = False) -> None:
+    def __init__(self, layout: Layout, *, processes: bool = False, **environment: str) -> None:
         self.progress = Recorder()
         self.stop = asyncio.Event()
         self.stack = Stack(
             layout,
             self.progress,
             processes=processes,
-            environment=dict(os.environ),
+            environment={**os.environ, **environment},
             on_ready=self.progress.announce,
         )
         self.task = asyncio.create_task(self.stack.run(self.stop))
@@ -163,6 +164,27 @@ async def test_a_stack_becomes_ready_and_stops_without_a_trace(layout: Layout, *
     assert read_state(layout) is None
     assert not is_locked(layout.lock)
     assert all(is_free(layout.port(name)) for name in ("gateway", "nats", "postgres"))
+
+
+@pytest.mark.usefixtures("toy")
+@pytest.mark.parametrize("processes", [False, True])
+async def test_existing_servers_are_used_and_none_are_started(
+    layout: Layout, tmp_path: Path, database_url: str, *, processes: bool
+) -> None:
+    nats = NatsServer(tmp_path / "nats", free_port(), users=[NatsUser("me", "p@ss word")], durable=False)
+    await nats.start_async()
+    url = f"nats://me:p%40ss%20word@127.0.0.1:{nats.port}"
+    running = Running(layout, processes=processes, NATS_URL=url, DATABASE_URL=database_url)
+    await running.ready()
+    state = read_state(layout)
+    assert state
+    assert state.event_log == nats.url
+    assert state.database.startswith("127.0.0.1:")
+    assert is_free(layout.port("nats"))
+    assert is_free(layout.port("postgres"))
+    await running.ended()
+    assert nats.ready()
+    nats.stop()
 
 
 @pytest.mark.usefixtures("toy")

@@ -14,7 +14,7 @@ from runyard_stack.embedded.errors import EmbeddedError
 from runyard_stack.embedded.nats import nats_binary
 from runyard_stack.embedded.ports import holder, is_free
 from runyard_stack.embedded.postgres import postgres_folder
-from runyard_stack.layout import HOST, Layout
+from runyard_stack.layout import Layout
 from runyard_stack.models import model_source
 from runyard_stack.probe import ask_ready
 from runyard_stack.servers import Existing
@@ -59,8 +59,7 @@ async def examine(layout: Layout, environment: Mapping[str, str]) -> list[Findin
     if state is None:
         findings.append(ports(layout, existing))
     else:
-        findings += [await server("event log", layout, "nats", external=existing.nats_url)]
-        findings += [await server("database", layout, "postgres", external=existing.database_url)]
+        findings += [await server("event log", state.event_log), await server("database", state.database)]
         findings += [await service(part.name, state) for part in PARTS]
     findings.append(models(environment))
     return findings
@@ -136,18 +135,17 @@ def ports(layout: Layout, existing: Existing) -> Finding:
     return Finding("ports", "broken", f"taken: {words}", remedy)
 
 
-async def server(name: str, layout: Layout, port: str, *, external: str | None) -> Finding:
+async def server(name: str, address: str) -> Finding:
     """Whether NATS or PostgreSQL takes connections."""
-    if external is not None:
-        return Finding(name, "ok", "an existing server, by the environment")
+    host, _, port = address.rpartition("//")[2].rpartition(":")
     try:
         async with asyncio.timeout(2):
-            _, writer = await asyncio.open_connection(HOST, layout.port(port))
+            _, writer = await asyncio.open_connection(host, int(port))
         writer.close()
-    except OSError:  # of which TimeoutError is one
-        remedy = f"Its log is in {layout.home / port}; `runyard down` and `runyard up` start it anew."
-        return Finding(name, "broken", f"does not answer on port {layout.port(port)}", remedy)
-    return Finding(name, "ok", f"answers on port {layout.port(port)}")
+    except (OSError, ValueError):  # a time-out is an OSError too
+        remedy = "An embedded one has its log in the data folder; `runyard down` and `runyard up` start it anew."
+        return Finding(name, "broken", f"does not answer at {address}", remedy)
+    return Finding(name, "ok", f"answers at {address}")
 
 
 async def service(name: str, state: State) -> Finding:

@@ -19,6 +19,7 @@ from runyard_stack.progress import Progress
 
 DATABASE = "runyard"
 ROLE = "runyard"
+DEFAULT_POSTGRES_PORT = 5432
 LONGEST_BACKOFF_SECONDS = 10.0
 WATCH_SECONDS = 0.2
 
@@ -72,6 +73,12 @@ class Servers:
         if self.postgres is None:
             return self._existing.database_url or ""
         return self.postgres.url(DATABASE, ROLE, self._credentials.postgres_password)
+
+    @property
+    def database_address(self) -> str:
+        """Where the database is, for people: host and port, without user and password."""
+        parts = urlsplit(self.database_url)
+        return f"{parts.hostname or ''}:{parts.port or DEFAULT_POSTGRES_PORT}"
 
     @property
     def users(self) -> dict[str, tuple[str, str]]:

@@ -30,6 +30,8 @@ class State(BaseModel):
     port_base: int
     processes: bool
     addresses: dict[str, str]
+    event_log: str = ""
+    database: str = ""
     model_source: str = ""
 
 

@@ -54,9 +54,9 @@ class Stack:
         self._layout.create()
         with only_stack_on(self._layout):
             credentials = load_credentials(self._layout.credentials, NATS_USERS)
-            state = self._state()
-            write_state(self._layout, state)
             servers = Servers(self._layout, credentials, Existing.of(self._environment), self._progress)
+            state = self._state(servers)
+            write_state(self._layout, state)
             try:
                 await unless(stop, self._serve(servers, credentials, state))
             finally:
@@ -113,7 +113,7 @@ class Stack:
             details = "; ".join(f"{name}: {words}" for name, words in missing.items())
             raise StackError(f"Not ready after {READY_SECONDS:.0f} s: {details}.", f"Log: {self._layout.logs}")
 
-    def _state(self) -> State:
+    def _state(self, servers: Servers) -> State:
         return State(
             pid=os.getpid(),
             phase="starting",
@@ -121,6 +121,8 @@ class Stack:
             port_base=self._layout.port_base,
             processes=self._processes,
             addresses={part.name: self._layout.address(part.name) for part in PARTS},
+            event_log=servers.nats_url,
+            database=servers.database_address,
             model_source=model_source(self._environment),
         )
 

@@ -4,7 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from runyard_stack.layout import HOST, Layout
+from runyard_stack.layout import Layout
 from runyard_stack.state import State
 
 EXAMPLE_PROMPT = "List the files and add a NOTES.md that says what this is"
@@ -19,7 +19,8 @@ def banner(layout: Layout, state: State, token: str, seconds: float | None = Non
         "Services": ", ".join(
             f"{name} {address.rpartition(':')[2]}" for name, address in state.addresses.items() if name != "gateway"
         ),
-        "Event log": state.addresses.get("nats", f"nats://{HOST}:{layout.port('nats')}"),
+        "Event log": state.event_log,
+        "Database": state.database,
         "Data": str(layout.home),
         "Models": state.model_source,
         "Token": f"{token}\n             valid for 24 hours; `{command()} token` prints another one",
