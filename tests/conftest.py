@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,9 +80,18 @@ def new_stack() -> Callable[..., Stack]:
 
 
 @pytest.fixture(scope="session")
-def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    home = tmp_path_factory.mktemp("home")
-    one = Stack(home, free_port_base(), processes=request.config.getoption("--stack") == "processes")
+def data_folder() -> Iterator[Path]:
+    """A data folder that PostgreSQL's own user can reach, which pytest's folders are not for long."""
+    folder = Path(tempfile.mkdtemp(prefix="runyard-stack-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest, data_folder: Path) -> Iterator[Stack]:
+    processes = request.config.getoption("--stack") == "processes"
+    one = Stack(data_folder, free_port_base(), processes=processes)
     one.up()
     yield one
     one.down()

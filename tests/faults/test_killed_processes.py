@@ -24,8 +24,8 @@ PATIENCE_SECONDS = 150
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, new_stack: Any) -> Iterator["Stack"]:
-    one = new_stack(tmp_path_factory.mktemp("faults"), processes=True)
+def stack(data_folder: Path, new_stack: Any) -> Iterator["Stack"]:
+    one = new_stack(data_folder, processes=True)
     one.up()
     yield one
     one.down()
