@@ -33,6 +33,12 @@ class GitError(Exception):
         self.returncode = returncode
         self.stderr = stderr
 
+    @property
+    def last_words(self) -> str:
+        """The last line of what Git said, or else how it ended."""
+        lines = [line for line in self.stderr.splitlines() if line.strip()]
+        return lines[-1][:300] if lines else f"git {self.command} ended with {self.returncode}"
+
 
 class GitTimeout(GitError):
     """Git did not end in time and was killed."""

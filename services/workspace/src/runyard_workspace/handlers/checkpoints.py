@@ -90,7 +90,4 @@ def _reason(error: GitError | OSError) -> str:
 
 
 def _sentence(error: GitError | OSError) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or "The disk refused."
-    lines = [line for line in error.stderr.strip().splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "Git could not read the worktree."
+    return error.last_words if isinstance(error, GitError) else error.strerror or "The disk refused."

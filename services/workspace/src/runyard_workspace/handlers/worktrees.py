@@ -86,7 +86,7 @@ class SessionFiles:
             return await self._worktrees.open(repository, path, wanted.session_id)
         except GitError as error:
             _log.exception("worktree.failed")
-            raise WorktreeFailure("git_failed", f"Git could not make the worktree: {_said(error)}") from error
+            raise WorktreeFailure("git_failed", f"Git could not make the worktree: {error.last_words}") from error
         except OSError as error:
             _log.exception("worktree.failed")
             raise WorktreeFailure("disk_failed", error.strerror or "the disk refused") from error
@@ -105,8 +105,3 @@ def _told_again(state: FilesState, seq: int) -> Reply:
         problem = Problem(status, slug, "No worktree could be made", state.failed.message)
         return refusal(problem).model_copy(update={"seq": seq})
     raise AssertionError("a session's files are opened, failed or removed")
-
-
-def _said(error: GitError) -> str:
-    lines = [line for line in error.stderr.strip().splitlines() if line.strip()]
-    return lines[-1][:300] if lines else f"status {error.returncode}"
