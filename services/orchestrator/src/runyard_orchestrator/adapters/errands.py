@@ -3,10 +3,13 @@
 from runyard_events import CommandBus, derived_id
 from runyard_events.commands import CommandPayload, OpenWorktree, RemoveWorktree, StartRun, command
 from runyard_orchestrator.adapters.ledger import Cause
+from runyard_orchestrator.adapters.recently import Recently
 from runyard_orchestrator.domain.facts import OWNER
 from runyard_orchestrator.domain.owed import Errand, OpenTree, RemoveTree, Start
 from runyard_orchestrator.domain.state import State
 from runyard_orchestrator.store.reading import Rows, SessionKey
+
+_REMEMBERED = 4096
 
 
 class Errands:
@@ -15,6 +18,7 @@ class Errands:
     def __init__(self, bus: CommandBus, rows: Rows) -> None:
         self._bus = bus
         self._rows = rows
+        self._sent = Recently(_REMEMBERED)
 
     async def send(
         self,
@@ -26,27 +30,31 @@ class Errands:
         attempt: int = 0,
         prompt: str | None = None,
     ) -> None:
-        """Queues the command; the same errand and attempt within two minutes is queued once.
+        """Queues the command; the same errand and attempt is queued once (by another process: once in two minutes).
 
         `prompt` spares reading it for a run that was just asked for.
 
         Raises:
             LogUnavailable: not known whether it was queued.
         """
+        about = errand.run_id if isinstance(errand, Start) else key.session_id
+        command_id = derived_id(type(errand).__name__, about, attempt)
+        if command_id in self._sent:
+            return
         payload = await self._payload(key, state, errand, prompt)
         if payload is None:
             return
-        about = errand.run_id if isinstance(errand, Start) else key.session_id
         await self._bus.send(
             command(
                 payload,
                 tenant_id=key.tenant_id,
                 actor=f"service:{OWNER}",
-                command_id=derived_id(payload.TYPE, about, attempt),
+                command_id=command_id,
                 correlation_id=cause.correlation_id if cause else None,
                 traceparent=cause.traceparent if cause else None,
             )
         )
+        self._sent.add(command_id)
 
     async def _payload(
         self, key: SessionKey, state: State, errand: Errand, prompt: str | None

@@ -26,6 +26,7 @@ class Written:
     """The state that the batch was decided on, with the batch."""
     seq: int
     types: frozenset[str]
+    ids: frozenset[str]
     places: dict[str, int]
     """The last event's place on each lifecycle subject."""
 
@@ -53,6 +54,7 @@ class Ledger:
             state=state.after((one.event.run_id, _fact(one.event, place)) for one, place in placed),
             seq=last,
             types=frozenset(one.event.type for one in appends),
+            ids=frozenset(one.event.id for one in appends),
             places={one.subject: place for one, place in placed},
         )
 

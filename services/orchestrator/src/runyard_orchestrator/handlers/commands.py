@@ -73,7 +73,7 @@ class Commands:
             raise Invalid(f"There is no runner of this type; there are: {known}.", type="unknown-runner-type")
         await self._need_workspace(command.tenant_id, payload.workspace_id)
         outcome = await self._decide(command, key, decisions.create_session)
-        await self._desk.send_errands(key, outcome, _cause(command))
+        self._desk.send_errands(key, outcome, _cause(command))
         session = await self._made(key)
         return Reply(ok=True, result=_shown(key, session), seq=session.stream_seq)
 
@@ -94,7 +94,7 @@ class Commands:
         outcome = await self._decide(command, key, decide, run_id=payload.run_id)
         # The rows may not show the run yet; the agent gets the words as the log has them.
         words = self._redactor.clean(payload.prompt)
-        await self._desk.send_errands(key, outcome, _cause(command), prompt=words)
+        self._desk.send_errands(key, outcome, _cause(command), prompt=words)
         queue = outcome.state.session.queue
         result: dict[str, Any] = {
             **_about(outcome, key, payload.run_id),

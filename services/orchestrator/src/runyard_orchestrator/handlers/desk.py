@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from runyard_chassis import Problem, Unavailable
 from runyard_events import Conflict, EventError, EventLog
@@ -13,6 +14,7 @@ from runyard_events.subjects import parse, run_subject, session_subject
 from runyard_orchestrator.adapters.errands import Errands
 from runyard_orchestrator.adapters.ledger import Cause, Ledger
 from runyard_orchestrator.adapters.projections import Projections
+from runyard_orchestrator.adapters.recently import Recently
 from runyard_orchestrator.domain.facts import Decision, Refusal
 from runyard_orchestrator.domain.owed import CALLS_FOR, Errand, owed_errands, owed_events
 from runyard_orchestrator.domain.state import State
@@ -24,6 +26,7 @@ Decide = Callable[[State], Decision]
 IsDue = Callable[[Errand, State], int | None]
 _TRIES = 8
 _CATCH_UP_SECONDS = 5.0
+_REMEMBERED = 8192
 
 
 @dataclass(slots=True)
@@ -42,6 +45,7 @@ class Outcome:
     state: State
     seq: int
     types: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
 
 
 class Desk:
@@ -56,6 +60,8 @@ class Desk:
         self._log = log
         self._ledger = ledger
         self._seats: dict[SessionKey, _Seat] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._seen_to = Recently(_REMEMBERED)
 
     async def carry_out(self, key: SessionKey, decide: Decide, cause: Cause, *, run_id: str | None = None) -> Outcome:
         """Decides on the rows and appends, again and again until nobody was faster.
@@ -95,17 +101,31 @@ class Desk:
             if attempt is not None:
                 await self._errands.send(key, outcome.state, errand, cause=cause, attempt=attempt)
 
-    async def send_errands(self, key: SessionKey, outcome: Outcome, cause: Cause, *, prompt: str | None = None) -> None:
-        """Sends what the events just written call for, ahead of the process manager.
+    def send_errands(self, key: SessionKey, outcome: Outcome, cause: Cause, *, prompt: str | None = None) -> None:
+        """Begins to send what the events just written call for, ahead of the process manager.
 
-        Only to be quick: when the queue does not answer now, the process manager finds the same events.
+        Only to be quick: whatever does not come of it, the process manager finds in the same events.
         """
-        for errand in owed_errands(outcome.state):
-            if outcome.types & CALLS_FOR[type(errand)]:
-                try:
-                    await self._errands.send(key, outcome.state, errand, cause=cause, prompt=prompt)
-                except EventError as error:
-                    logger.warning("errand.postponed", errand=type(errand).__name__, error=str(error))
+        errands = [one for one in owed_errands(outcome.state) if outcome.types & CALLS_FOR[type(one)]]
+        if errands:
+            task = asyncio.create_task(self._send_all(key, outcome, errands, cause, prompt))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def has_seen_to(self, event_id: str) -> bool:
+        """Whether this process wrote the event and has done all that it calls for."""
+        return event_id in self._seen_to
+
+    async def _send_all(
+        self, key: SessionKey, outcome: Outcome, errands: Sequence[Errand], cause: Cause, prompt: str | None
+    ) -> None:
+        try:
+            for errand in errands:
+                await self._errands.send(key, outcome.state, errand, cause=cause, prompt=prompt)
+        except (EventError, DBAPIError, OSError) as error:
+            logger.warning("errand.postponed", error=str(error))
+        else:
+            self._seen_to.update(outcome.ids)
 
     async def _decided(
         self,
@@ -139,7 +159,7 @@ class Desk:
                 is_newest, state = False, None
                 continue
             seat.places.update(written.places)
-            return Outcome(written.state, written.seq, written.types)
+            return Outcome(written.state, written.seq, written.types, written.ids)
         raise Unavailable("The session is changing too fast to decide about it.", type="too-much-at-once")
 
     @contextlib.asynccontextmanager

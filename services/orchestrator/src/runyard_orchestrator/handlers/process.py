@@ -81,7 +81,8 @@ class Process:
             return ()
 
     async def _take(self, message: Msg) -> None:
-        if _type_of(message) not in OBLIGING:
+        event_id, event_type = _named(message)
+        if event_type not in OBLIGING or self._desk.has_seen_to(event_id):
             await _quietly(message.ack())
             return
         address = _stored(message).address
@@ -129,7 +130,7 @@ class Process:
                 raise LogUnavailable(f"the rows do not show event {stored.stream_seq} yet")
         newest = json.loads(events[-1].data)
         cause = Cause(newest["id"], newest.get("correlationId"), newest.get("traceparent"))
-        await self._desk.follow_up(key, cause, events={_type_of(message) for message in messages})
+        await self._desk.follow_up(key, cause, events={_named(message)[1] for message in messages})
 
     async def _give_back(self, messages: Sequence[Msg], error: Exception) -> None:
         """Again a little later; after the last delivery into the dead letters, where the reconciler takes over."""
@@ -153,11 +154,13 @@ def _stored(message: Msg) -> StoredEvent:
     return StoredEvent(message.metadata.sequence.stream, message.subject, message.data)
 
 
-def _type_of(message: Msg) -> str:
+def _named(message: Msg) -> tuple[str, str]:
+    """Id and type of an event; empty when the bytes are none."""
     try:
-        return str(json.loads(message.data)["type"])
+        event = json.loads(message.data)
+        return str(event["id"]), str(event["type"])
     except (ValueError, KeyError, TypeError):
-        return ""
+        return "", ""
 
 
 @contextlib.asynccontextmanager

@@ -55,7 +55,8 @@ class Rows:
     """The orchestrator's rows, for reading."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        # Single statements need no transaction: without one a read is one round trip.
+        self._engine = database.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def state(self, key: SessionKey, run_id: str | None = None) -> State:
         """A session's state; `run_id` is a run to be looked up even if it ended long ago."""
@@ -82,7 +83,7 @@ class Rows:
         statement = select(runs.c.prompt).where(
             runs.c.tenant_id == key.tenant_id, runs.c.session_id == key.session_id, runs.c.id == run_id
         )
-        async with self._database.session() as db:
+        async with self._engine.connect() as db:
             return await db.scalar(statement)
 
     async def runs_at_work(self, limit: int, *, after: int = 0) -> Sequence[OpenRun]:
@@ -132,7 +133,7 @@ class Rows:
         return await self._all(statement.order_by(runs.c.first_seq.desc()).limit(limit))
 
     async def _all(self, statement: Executable) -> Sequence[RowMapping]:
-        async with self._database.session() as db:
+        async with self._engine.connect() as db:
             return (await db.execute(statement)).mappings().all()
 
 
