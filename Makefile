@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 WORKERS ?= 2
+BENCHMARKS := agent_overhead streaming first_event throughput llm_gateway footprint
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help
@@ -28,8 +29,8 @@ test-faults: install ## Kill services, NATS and PostgreSQL in the middle of runs
 	@$(PYTEST) -m faults $(ARGS)
 
 .PHONY: bench
-bench: install ## Measure, each figure beside its bare floor
-	@$(BIN)/python -m benchmarks $(ARGS)
+bench: install ## Measure, each figure beside its bare floor; ONLY=streaming for one of them
+	@for one in $(or $(ONLY),$(BENCHMARKS)); do $(BIN)/python benchmarks/$$one.py $(ARGS); done
 
 .PHONY: lint
 lint: install ## Style, types and the rules of who imports whom
