@@ -50,6 +50,7 @@ class Upstream:
     url: str = ""
     handler: Handler | None = None
     seen: list[Seen] = field(default_factory=list[Seen])
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
     dropped: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -57,6 +58,7 @@ class Upstream:
         self.seen.append(
             Seen(request.method, request.path_qs, {k.lower(): v for k, v in request.headers.items()}, body)
         )
+        self.asked.set()
         assert self.handler is not None, "the test expects no call"
         try:
             return await self.handler(request)

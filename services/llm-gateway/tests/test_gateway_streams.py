@@ -302,3 +302,83 @@ async def test_a_call_that_was_answered_with_an_error_is_not_tried_again(keyed: 
     status, _, _ = await post(keyed, *RESPONSES)
     assert status == 503
     assert len(upstream.seen) == 1
+
+
+async def test_a_caller_that_leaves_before_the_first_byte_ends_the_call_upstream(
+    keyed: Gateway, upstream: Upstream
+) -> None:
+    async def handler(_request: object) -> Any:
+        await asyncio.sleep(3600)
+
+    upstream.handler = handler
+    asking = asyncio.create_task(post(keyed, *RESPONSES))
+    async with asyncio.timeout(5):
+        await upstream.asked.wait()
+        asking.cancel()
+        await upstream.dropped.wait()
+    payload = await keyed.payload()
+    assert (payload.status, payload.http_status) == ("aborted", None)
+
+
+async def test_while_the_ledger_has_no_place_further_calls_wait_and_then_are_refused(
+    start: Any, upstream: Upstream
+) -> None:
+    gateway = await start(openai_base_url=f"{upstream.url}/v1", ledger_capacity=1, ledger_wait_seconds=0.2)
+    upstream.streams(*RESPONSES_STREAM[:3], hold=True)
+    async with aiohttp.ClientSession() as session:
+        headers = {"authorization": f"Bearer {gateway.token}"}
+        body = RESPONSES[1] | {"stream": True}
+        async with session.post(gateway.url + RESPONSES[0], json=body, headers=headers) as response:
+            await response.content.readany()
+            status, _, refusal = await post(gateway, *MESSAGES)
+    assert status == 503
+    assert json.loads(refusal)["error"]["type"] == "api_error"
+    assert len(upstream.seen) == 1
+    await gateway.events(1)  # the first call's place is free again
+    upstream.answers(json.dumps(RESPONSE).encode())
+    status, _, _ = await post(gateway, *RESPONSES)
+    assert status == 200
+
+
+async def test_a_body_that_comes_in_pieces_goes_on_whole(keyed: Gateway, upstream: Upstream) -> None:
+    upstream.answers(json.dumps(RESPONSE).encode())
+    whole = json.dumps(RESPONSES[1] | {"input": "x" * 300_000}).encode()
+
+    async def pieces() -> Any:
+        for start in range(0, len(whole), 50_000):
+            yield whole[start : start + 50_000]
+
+    async with aiohttp.ClientSession() as session:
+        headers = {"authorization": f"Bearer {keyed.token}"}
+        async with session.post(keyed.url + RESPONSES[0], data=pieces(), headers=headers) as response:
+            assert response.status == 200
+    assert upstream.seen[0].body == whole
+
+
+async def test_the_providers_own_list_of_models_passes_through(keyed: Gateway, upstream: Upstream) -> None:
+    listed = b'{"object": "list", "data": [{"id": "gpt-real", "object": "model"}]}'
+    upstream.answers(listed)
+    async with aiohttp.ClientSession(headers={"authorization": f"Bearer {keyed.token}"}) as session:
+        async with session.get(f"{keyed.url}/v1/models?limit=5") as response:
+            assert await response.read() == listed
+        upstream.answers(listed)
+        anthropic = {"anthropic-version": "2023-06-01"}
+        async with session.get(f"{keyed.url}/v1/models", headers=anthropic) as response:
+            assert response.headers["x-runyard-provider"] == "anthropic"
+    assert [(seen.method, seen.path) for seen in upstream.seen] == [
+        ("GET", "/v1/models?limit=5"),
+        ("GET", "/v1/models"),
+    ]
+    assert upstream.seen[1].headers["x-api-key"] == CANARY
+
+
+async def test_a_claude_model_in_chat_completions_goes_to_anthropic_with_a_bearer_key(
+    keyed: Gateway, upstream: Upstream
+) -> None:
+    upstream.answers(json.dumps(CHAT).encode())
+    _, headers, _ = await post(keyed, CHATS[0], CHATS[1] | {"model": "claude-sonnet-5-5"})
+    assert headers["x-runyard-provider"] == "anthropic"
+    assert upstream.seen[0].headers["authorization"] == f"Bearer {CANARY}"
+    _, headers, _ = await post(keyed, CHATS[0], CHATS[1] | {"model": "scripted-small"})
+    assert headers["x-runyard-provider"] == "scripted"
+    assert len(upstream.seen) == 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from genai_prices.data_snapshot import get_snapshot
 
-from runyard_events import EventLog, LogUnavailable
+from runyard_events import Conflict, EventLog, LogUnavailable
 from runyard_events.log import Append
 from runyard_llm_gateway.access import RunCaller
 from runyard_llm_gateway.domain import CallRecord
@@ -35,8 +35,8 @@ async def read(log: EventLog, tenant: str) -> list[Any]:
     return [stored.event async for stored in log.replay(f"ev.{tenant}.session.*.run.*.llm")]
 
 
-def ledger(capacity: int = 1000) -> Ledger:
-    return Ledger(instance="test", capacity=capacity, wait_seconds=0.05)
+def ledger(capacity: int = 1000, wait_seconds: float = 5) -> Ledger:
+    return Ledger(instance="test", capacity=capacity, wait_seconds=wait_seconds)
 
 
 async def recorded(book: Ledger, tenant: str, count: int, start: int = 0) -> None:
@@ -82,7 +82,7 @@ async def test_calls_wait_when_the_memory_for_an_absent_log_is_full_and_none_is_
     event_log: EventLog, tenant: str
 ) -> None:
     away = AwayLog(event_log)
-    book = ledger(capacity=20)
+    book = ledger(capacity=20, wait_seconds=0.05)
     task = asyncio.create_task(book.run(away))  # pyright: ignore[reportArgumentType]
     await recorded(book, tenant, 20)
     await away.asked.wait()
@@ -95,6 +95,31 @@ async def test_calls_wait_when_the_memory_for_an_absent_log_is_full_and_none_is_
     task.cancel()
     events = await read(event_log, tenant)
     assert [event.seq for event in events] == list(range(1, 26))
+
+
+class ContestedLog:
+    """A log on which another writer has written since: what it takes is refused as a batch."""
+
+    def __init__(self, log: EventLog) -> None:
+        self.log = log
+
+    async def append_many(self, appends: list[Append]) -> int:
+        await self.log.append_many(appends)
+        raise Conflict(appends[0].subject, None, None)
+
+    async def append(self, append: Append) -> int:
+        return await self.log.append(append)
+
+
+async def test_a_batch_that_stands_already_is_settled_one_by_one_without_doubles(
+    event_log: EventLog, tenant: str
+) -> None:
+    book = ledger(capacity=10)
+    task = asyncio.create_task(book.run(ContestedLog(event_log)))  # pyright: ignore[reportArgumentType]
+    await recorded(book, tenant, 30)
+    assert await book.flush(10) == 0
+    task.cancel()
+    assert [event.seq for event in await read(event_log, tenant)] == list(range(1, 31))
 
 
 async def test_what_cannot_be_written_at_a_stop_is_logged_whole(

@@ -4,19 +4,22 @@ import asyncio
 import json
 from typing import Any
 
+import aiohttp
 import pytest
+import uvicorn
 from anthropic import AsyncAnthropic
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai import AsyncOpenAI
 
 from runyard_llm_gateway.providers.base import Api, ModelCall, StreamBroken
+from runyard_llm_gateway.providers.scripted.app import app
 from runyard_llm_gateway.providers.scripted.offline import entries, notes, title_of
 from runyard_llm_gateway.providers.scripted.provider import ScriptedProvider
 from runyard_llm_gateway.providers.scripted.scenarios import SCENARIOS
 from runyard_llm_gateway.providers.scripted.script import ScriptError, answer_after, directive, parse
 
-from .conftest import Gateway
+from .conftest import Gateway, free_port
 
 BASH = {
     "type": "function",
@@ -286,3 +289,30 @@ def test_the_notes_say_only_what_was_seen() -> None:
     text = notes("docs/NOTES.md", listing, "Kettle")
     assert text.startswith("# NOTES\n\nIts README is titled: Kettle\n")
     assert "- `src`\n" in text
+
+
+async def test_the_model_serves_by_itself_and_breaks_connections_where_the_script_says() -> None:
+    config = uvicorn.Config(app, host="127.0.0.1", port=free_port(), log_config=None, lifespan="on")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - uvicorn offers nothing to wait for
+        await asyncio.sleep(0.01)
+    base = f"http://127.0.0.1:{config.port}"
+    try:
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"{base}/health") as response:
+                assert await response.json() == {"status": "ok"}
+            async with session.get(f"{base}/nothing") as response:
+                assert response.status == 404
+            async with session.post(f"{base}/v1/messages", data=b"no JSON") as response:
+                assert (response.status, (await response.json())["type"]) == (400, "error")
+            client = AsyncOpenAI(base_url=f"{base}/v1", api_key="none", max_retries=0)
+            assert [model.id async for model in client.models.list()] == ["runyard-scripted"]
+            answered = await client.responses.create(model="m", input="[[script: tokens 3]]")
+            assert answered.output_text == "word0 word1 word2 "
+            body = {"model": "m", "input": "[[script: cut]]", "stream": True}
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await (await session.post(f"{base}/v1/responses", json=body)).read()
+    finally:
+        server.should_exit = True
+        await serving
