@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from runyard_chassis import CommandServer, Conflict, Invalid, ServiceSettings
+from runyard_chassis import CommandServer, Conflict, Invalid, NotFound, ServiceSettings
 from runyard_events.catalogue import (
     AnyPayload,
     ApprovalResolved,
@@ -90,6 +90,9 @@ class Owners:
     async def request_run(self, command: Command[RequestRun]) -> Reply:
         wanted = command.payload
         scope = _run(command)
+        session = await self._log.last(session_subject(command.tenant_id, wanted.session_id, "lifecycle"))
+        if session is None:
+            raise NotFound("There is no such session.", type="session-not-found")
         last = await self._log.last(run_subject(command.tenant_id, wanted.session_id, wanted.run_id, "lifecycle"))
         if last is not None:
             return Reply(ok=True, seq=last.stream_seq)

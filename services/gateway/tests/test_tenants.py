@@ -18,6 +18,7 @@ from runyard_gateway.api.routes import ROUTERS
 
 from .conftest import KEY, Running, Story
 from .histories import call, checkpoint, completed, imported, opened, requested, worked
+from .owners import Owners
 
 BODIES: dict[str, Any] = {
     "/api/workspaces/import": {"source_type": "github", "source_uri": "psf/requests"},
@@ -120,7 +121,7 @@ async def test_every_route_wants_a_good_token(gateway: Running, tenant: str, thi
                 assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
-async def test_another_tenant_sees_nothing(gateway: Running, things: dict[str, str]) -> None:
+async def test_another_tenant_sees_nothing(gateway: Running, things: dict[str, str], owners: Owners) -> None:
     other = str(uuid.uuid4())
     names = {value for name, value in things.items() if name not in {"approval_id", "path:path"}}
     async with gateway.client(other) as client:

@@ -17,7 +17,6 @@ from runyard_gateway.api.dependencies import (
     GatewayDep,
     ReaderDep,
     known_run,
-    open_session,
     run_not_found,
 )
 from runyard_gateway.api.fields import (
@@ -197,7 +196,7 @@ async def prompt(
     response: Response,
     key: IdempotencyKey = None,
 ) -> RunCreated:
-    await open_session(gateway, caller, session_id)
+    # Whether there is such a session is the orchestrator's to say: nothing is looked up on the way to it.
     wanted = RequestRun(
         session_id=str(session_id),
         run_id=derived_id(caller.tenant, "run", str(session_id), key) if key else new_id(),

@@ -8,6 +8,7 @@ from sqlalchemy import (
     RowMapping,
     Table,
     Text,
+    bindparam,
     cast,
     func,
     literal,
@@ -46,7 +47,8 @@ class Records:
     """Reads of one tenant at a time. What another tenant has is not there."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        # Single selects: no transaction around them, and no unit of work to keep.
+        self._engine = database.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def workspaces(self, tenant: str, cut: Cut) -> Rows:
         """All workspaces, newest first."""
@@ -55,7 +57,7 @@ class Records:
 
     async def workspace(self, tenant: str, workspace_id: str) -> RowMapping | None:
         """One workspace."""
-        return await self._one(_of(workspaces, tenant).where(workspaces.c.id == workspace_id))
+        return await self._one(_WORKSPACE, tenant=tenant, id=workspace_id)
 
     async def sessions(self, tenant: str, cut: Cut, workspace_id: str | None = None) -> Rows:
         """Sessions that are not deleted, newest first."""
@@ -66,7 +68,7 @@ class Records:
 
     async def session(self, tenant: str, session_id: str) -> RowMapping | None:
         """One session, a deleted one too."""
-        return await self._one(_of(sessions, tenant).where(sessions.c.id == session_id))
+        return await self._one(_SESSION, tenant=tenant, id=session_id)
 
     async def messages(self, tenant: str, session_id: str, cut: Cut) -> Rows:
         """What was said in a session, oldest first."""
@@ -75,21 +77,21 @@ class Records:
 
     async def runs(self, tenant: str, cut: Cut, session_id: str | None = None, status: str | None = None) -> Rows:
         """Runs with usage and queue position, newest first."""
-        statement = _runs(tenant)
+        statement = _RUNS
         if session_id is not None:
             statement = statement.where(runs.c.session_id == session_id)
         if status is not None:
             statement = statement.where(runs.c.status == status)
-        return rows(await self._all(newest_first(statement, runs.c.first_seq, cut)), cut, "first_seq")
+        page = newest_first(statement, runs.c.first_seq, cut)
+        return rows(await self._all(page, tenant=tenant), cut, "first_seq")
 
     async def run(self, tenant: str, run_id: str) -> RowMapping | None:
         """One run with usage and queue position."""
-        return await self._one(_runs(tenant).where(runs.c.id == run_id))
+        return await self._one(_RUN, tenant=tenant, id=run_id)
 
     async def run_place(self, tenant: str, run_id: str) -> RowMapping | None:
         """Where a run stands in the log: session_id, first_seq."""
-        statement = select(runs.c.session_id, runs.c.first_seq)
-        return await self._one(statement.where(runs.c.tenant_id == tenant, runs.c.id == run_id))
+        return await self._one(_PLACE, tenant=tenant, id=run_id)
 
     async def usage(self, tenant: str, run_id: str) -> Sequence[RowMapping]:
         """A run's usage by provider and model."""
@@ -131,13 +133,13 @@ class Records:
         merged = union_all(*(select(one.subquery()) for one in recent)).subquery()
         return await self._all(select(merged).order_by(merged.c.seq.desc()).limit(limit))
 
-    async def _all(self, statement: Query) -> Sequence[RowMapping]:
-        async with self._database.session() as session:
-            return (await session.execute(statement)).mappings().all()
+    async def _all(self, statement: Query, **values: Any) -> Sequence[RowMapping]:
+        async with self._engine.connect() as connection:
+            return (await connection.execute(statement, values)).mappings().all()
 
-    async def _one(self, statement: Query) -> RowMapping | None:
-        async with self._database.session() as session:
-            return (await session.execute(statement)).mappings().first()
+    async def _one(self, statement: Query, **values: Any) -> RowMapping | None:
+        async with self._engine.connect() as connection:
+            return (await connection.execute(statement, values)).mappings().first()
 
 
 def _of(table: Table, tenant: str) -> Query:
@@ -148,7 +150,8 @@ def _count(table: Table, *conditions: Any) -> Any:
     return select(func.count()).select_from(table).where(*conditions).scalar_subquery()
 
 
-def _runs(tenant: str) -> Query:
+def _runs() -> Query:
+    """Runs of a tenant with their sums; put together once, for that takes longer than the query itself."""
     ahead = runs.alias("ahead")
     position = (
         select(func.count())
@@ -174,7 +177,7 @@ def _runs(tenant: str) -> Query:
             *(func.coalesce(sums.c[name], 0).label(name) for name in _USAGE),
         )
         .select_from(runs.outerjoin(sums, sums.c.run_id == runs.c.id))
-        .where(runs.c.tenant_id == tenant)
+        .where(runs.c.tenant_id == bindparam("tenant"))
     )
 
 
@@ -205,3 +208,18 @@ def _recent(kind: str, table: Table, place: Column[Any], runner_type: Any, previ
         table.c.created_at.label("created_at"),
         place.label("seq"),
     )
+
+
+def _by_id(statement: Query, table: Table) -> Query:
+    return statement.where(table.c.id == bindparam("id"))
+
+
+def _mine(table: Table) -> Query:
+    return select(table).where(table.c.tenant_id == bindparam("tenant"))
+
+
+_RUNS = _runs()
+_RUN = _by_id(_RUNS, runs)
+_WORKSPACE = _by_id(_mine(workspaces), workspaces)
+_SESSION = _by_id(_mine(sessions), sessions)
+_PLACE = _by_id(_mine(runs).with_only_columns(runs.c.session_id, runs.c.first_seq), runs)
