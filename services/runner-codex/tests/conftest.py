@@ -56,6 +56,7 @@ async def bench(nats_client: Client, tenant: str, tmp_path: Path, model_url: str
         }
         settings = Settings.model_validate(values)
         agents.append(CodexAgent(settings))
+        await agents[-1].prepare()
         return await make_bench(nats_client, agents[-1], settings, tenant=tenant)
 
     yield make

@@ -23,6 +23,9 @@ MAX_LINE = 32 * 1024 * 1024
 PR_SET_PDEATHSIG = 1
 POLL = 0.02
 KILL_ROUNDS = 5
+KERNEL = 2
+"""Pid of the parent of the kernel's own threads."""
+_MARK_KEY = f"{MARK}=".encode()
 
 
 class LineTooLong(Exception):
@@ -107,25 +110,9 @@ class Child:
 
     async def stop(self, *, grace: float = 3.0) -> None:
         """TERM, then KILL after `grace` seconds, for the child and everything that it has started."""
-        family = family_of(self.pid, self.mark)
-        _signal_all(family, signal.SIGTERM)
-        await _gone(family, self.process, grace)
-        for _ in range(KILL_ROUNDS):  # one that is about to fork may escape a round
-            family = family_of(self.pid, self.mark)
-            if not family:
-                break
-            _signal_all(family, signal.SIGKILL)
-            await _gone(family, self.process, 1.0)
-        await self._see_out()
-
-    async def _see_out(self) -> None:
-        """A pipe with more in it than was read stays open until its end has been seen."""
-        for stream in (self.process.stdout, self.process.stderr):
-            # Somebody may still be reading: then they will see it.
-            with contextlib.suppress(RuntimeError, TimeoutError):
-                async with asyncio.timeout(1.0):
-                    while stream and await stream.read(CHUNK):
-                        pass
+        await _end(lambda: family_of(self.pid, self.mark), grace)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.process.wait(), 1.0)
 
 
 async def spawn(
@@ -177,71 +164,98 @@ async def split_lines(stream: asyncio.StreamReader, limit: int = MAX_LINE) -> As
 
 def family_of(pid: int | None, mark: Mark) -> dict[int, str]:
     """A process, its descendants and everything with its mark: pid -> start time."""
-    parents: dict[int, int] = {}
-    found: set[int] = set()
-    for each, parent in _processes():
-        parents[each] = parent
-        if _mark_of(each) == mark:
-            found.add(each)
-    if pid is not None and pid in parents:
-        found.add(pid)
-    grown = True
-    while grown:
-        more = {each for each, parent in parents.items() if parent in found} - found
-        found |= more
-        grown = bool(more)
-    return {each: started for each in found if (started := start_time(each)) is not None}
+    return _families(lambda found: found == mark, pid)
 
 
 def orphans(folder: Path) -> dict[int, str]:
     """Processes that a dead runner of this agents folder has left: pid -> start time."""
-    family: dict[int, str] = {}
-    for pid, _ in _processes():
-        mark = _mark_of(pid)
-        if mark and mark.folder == str(folder) and mark.orphaned:
-            family |= family_of(pid, mark)
-    return family
+    return _families(lambda mark: mark.folder == str(folder) and mark.orphaned)
 
 
 async def reap_orphans(folder: Path, *, grace: float = 2.0) -> int:
     """End what a dead runner has left running; returns how many processes that were."""
-    family = await asyncio.to_thread(orphans, folder)
+    return await _end(lambda: orphans(folder), grace)
+
+
+async def end_all(folder: Path, *, grace: float = 3.0) -> int:
+    """End every agent of this runner at once, with all that they have started."""
+    mine = Mark.new(folder)
+    return await _end(
+        lambda: _families(
+            lambda mark: (mark.folder, mark.runner, mark.started) == (mine.folder, mine.runner, mine.started)
+        ),
+        grace,
+    )
+
+
+async def _end(find: Callable[[], dict[int, str]], grace: float) -> int:
+    family = await asyncio.to_thread(find)
+    ended = len(family)
     if family:
         _signal_all(family, signal.SIGTERM)
-        await _gone(family, None, grace)
+        await _gone(family, grace)
+    for _ in range(KILL_ROUNDS):  # one that is about to fork may escape a round
+        family = await asyncio.to_thread(find)
+        if not family:
+            break
         _signal_all(family, signal.SIGKILL)
-        await _gone(family, None, 1.0)
-    return len(family)
+        await _gone(family, 1.0)
+    return ended
+
+
+def _families(wanted: Callable[[Mark], bool], pid: int | None = None) -> dict[int, str]:
+    """Processes whose mark is wanted, `pid`, and all their descendants."""
+    children: dict[int, list[int]] = {}
+    found: list[int] = []
+    for each, parent in _processes():
+        children.setdefault(parent, []).append(each)
+        if each == pid or ((mark := _mark_of(each)) and wanted(mark)):
+            found.append(each)
+    family: dict[int, str] = {}
+    while found:
+        each = found.pop()
+        if each not in family and (started := start_time(each)) is not None:
+            family[each] = started
+        found += children.pop(each, ())
+    return family
 
 
 def start_time(pid: int) -> str | None:
     """Start time of a process in clock ticks, None when it is gone or a zombie. With the pid it is unique."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in {"Z", "X"} else fields[19]
+    fields = _stat(pid)
+    return None if fields is None or fields[0] in {b"Z", b"X"} else fields[19].decode()
 
 
 def _processes() -> Iterator[tuple[int, int]]:
+    """Pid and parent of every process but the kernel's own."""
     with contextlib.suppress(OSError):
         for name in os.listdir("/proc"):  # noqa: PTH208 - names only, pathlib would build thousands of objects
-            if name.isdigit():
-                with contextlib.suppress(OSError, IndexError):
-                    stat = Path(f"/proc/{name}/stat").read_text()
-                    yield int(name), int(stat.rpartition(")")[2].split()[1])
+            if name.isdigit() and (fields := _stat(int(name))) is not None:
+                pid, parent = int(name), int(fields[1])
+                if KERNEL not in (pid, parent):
+                    yield pid, parent
+
+
+def _stat(pid: int) -> list[bytes] | None:
+    """The fields of a process's stat behind its name."""
+    content = _read(f"/proc/{pid}/stat")
+    return content.rpartition(b")")[2].split() if content else None
 
 
 def _mark_of(pid: int) -> Mark | None:
-    try:
-        environ = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
+    environ = _read(f"/proc/{pid}/environ")
+    before, _, entry = environ.partition(_MARK_KEY)
+    if not entry or (before and not before.endswith(b"\0")):
         return None
-    key = f"{MARK}=".encode()
-    for entry in environ.split(b"\0"):
-        if entry.startswith(key):
-            return Mark.parse(entry[len(key) :].decode(errors="replace"))
-    return None
+    return Mark.parse(entry.partition(b"\0")[0].decode(errors="replace"))
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - hundreds of times in a row
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _signal_all(family: Mapping[int, str], sign: signal.Signals) -> None:
@@ -251,16 +265,12 @@ def _signal_all(family: Mapping[int, str], sign: signal.Signals) -> None:
                 os.kill(pid, sign)
 
 
-async def _gone(family: Mapping[int, str], process: asyncio.subprocess.Process | None, limit: float) -> None:
+async def _gone(family: Mapping[int, str], limit: float) -> None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limit
-    while loop.time() < deadline:
-        if all(start_time(pid) != started for pid, started in family.items()):
-            break
-        await asyncio.sleep(POLL)  # nothing announces the end of a process that is not our child
-    if process is not None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), max(0.05, deadline - loop.time()))
+    # Nothing announces the end of a process that is not our child.
+    while loop.time() < deadline and any(start_time(pid) == at for pid, at in family.items()):  # noqa: ASYNC110
+        await asyncio.sleep(POLL)
 
 
 def _die_with_parent() -> Callable[[], object] | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
@@ -39,8 +39,18 @@ class _Running:
         return self.intake is not None and self.intake.pulling
 
 
-def build_runner(name: str, runner_type: str, settings: RunnerSettings, agent: Agent) -> Service:
-    """The service `name` that takes runs of `runner_type` from the queue and gives them to `agent`."""
+def build_runner(
+    name: str,
+    runner_type: str,
+    settings: RunnerSettings,
+    agent: Agent,
+    *,
+    prepare: Callable[[], Awaitable[None]] | None = None,
+) -> Service:
+    """The service `name` that takes runs of `runner_type` from the queue and gives them to `agent`.
+
+    `prepare` is called once it has started, beside its work.
+    """
     running = _Running()
 
     @asynccontextmanager
@@ -62,6 +72,8 @@ def build_runner(name: str, runner_type: str, settings: RunnerSettings, agent: A
             running.intake = intake = Intake(client, desk)
             task = asyncio.create_task(intake.run())
             stack.push_async_callback(_stopped, task)
+            if prepare is not None:
+                stack.push_async_callback(_stopped, asyncio.ensure_future(prepare()))
             yield
 
     app = create_app(
@@ -99,6 +111,6 @@ async def make_desk(name: str, settings: RunnerSettings, agent: Agent, client: C
     )
 
 
-async def _stopped(task: asyncio.Task[None]) -> None:
+async def _stopped(task: asyncio.Future[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

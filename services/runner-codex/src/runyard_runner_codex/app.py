@@ -8,4 +8,5 @@ from runyard_runner_codex.settings import Settings
 
 def build(settings: Settings) -> Service:
     """The service that drives Codex."""
-    return build_runner("runner-codex", "codex", settings, CodexAgent(settings))
+    agent = CodexAgent(settings)
+    return build_runner("runner-codex", "codex", settings, agent, prepare=agent.prepare)

@@ -1,6 +1,8 @@
 """Codex as an agent of the run loop."""
 
 import asyncio
+import contextlib
+import os
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +13,8 @@ from codex_cli_bin import bundled_codex_path
 
 from runyard_events.catalogue import Notice
 from runyard_runner.adapter import AgentFailed, AgentStart, Native
-from runyard_runner.processes import spawn
+from runyard_runner.environment import agent_environment
+from runyard_runner.processes import end_all, spawn
 from runyard_runner_codex.adapters.app_server import AppServer, RpcError
 from runyard_runner_codex.adapters.config import (
     command_line,
@@ -20,6 +23,7 @@ from runyard_runner_codex.adapters.config import (
     token_file,
     turn_parameters,
 )
+from runyard_runner_codex.adapters.homes import Homes
 from runyard_runner_codex.adapters.servers import Servers, Warm
 from runyard_runner_codex.adapters.turn import CodexTurn
 from runyard_runner_codex.settings import Settings
@@ -38,6 +42,7 @@ class CodexAgent:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._binary = Path(settings.codex_binary or bundled_codex_path())
+        self._homes = Homes(settings.agents_root, version("openai-codex-cli-bin"), self._set_up)
         self._servers = Servers(
             self._boot,
             idle_seconds=settings.codex_idle_seconds,
@@ -71,15 +76,28 @@ class CodexAgent:
 
     async def close(self) -> None:
         """Stops every process that was started."""
+        await end_all(self._settings.agents_root)
         await self._servers.close()
 
+    async def prepare(self) -> None:
+        """Makes the first run of every session faster; may run beside them."""
+        with contextlib.suppress(AgentFailed):
+            await self._homes.prepare()
+
     async def _boot(self, start: AgentStart) -> AppServer:
-        (start.home / "tmp").mkdir(parents=True, exist_ok=True)
+        await self._homes.open(start.home)
+        return await self._launch(start.home, start.env)
+
+    async def _set_up(self, home: Path) -> None:
+        server = await self._launch(home, agent_environment(os.environ, home))
+        await server.stop()
+
+    async def _launch(self, home: Path, allowed: Mapping[str, str]) -> AppServer:
         try:
             child = await spawn(
                 command_line(self._binary, self._settings),
-                cwd=start.home,
-                env=environment(start),
+                cwd=home,
+                env=environment(allowed, home),
                 folder=self._settings.agents_root,
             )
         except OSError as error:

@@ -1,6 +1,7 @@
 """How Codex is configured: its command line, its environment, and the parameters of a thread. Pure."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ def command_line(binary: Path, settings: Settings) -> list[str]:
         "model_providers.runyard.wire_api": '"responses"',
         "tools.update_plan.enabled": "true",
         "features.plugins": "false",
+        # A login shell per thread, to know its variables: commands run in one anyway.
+        "features.shell_snapshot": "false",
         "features.unbounded_connection_retries": "false",
         "shell_environment_policy.ignore_default_excludes": "false",
         "sandbox_workspace_write.network_access": "true" if settings.codex_network_access else "false",
@@ -31,10 +34,9 @@ def command_line(binary: Path, settings: Settings) -> list[str]:
     return [str(binary), "app-server", *options]
 
 
-def environment(start: AgentStart) -> dict[str, str]:
+def environment(allowed: Mapping[str, str], home: Path) -> dict[str, str]:
     """The whitelisted environment with Codex's home, which must not lie below the temporary folder."""
-    temporary = start.home / "tmp"
-    return {**start.env, "CODEX_HOME": str(start.home), "TMPDIR": start.env.get("TMPDIR", str(temporary))}
+    return {**allowed, "CODEX_HOME": str(home), "TMPDIR": str(home / "tmp")}
 
 
 def thread_parameters(start: AgentStart, settings: Settings) -> dict[str, Any]:
