@@ -85,6 +85,7 @@ async def test_a_slow_worktree_is_answered_in_time_and_the_session_becomes_ready
 async def test_the_same_request_twice_is_one_session_and_one_run(world: World, again: str) -> None:
     session = CreateSession(session_id=new_id(), workspace_id=world.workspace_id, runner_type="codex", request_hash="h")
     prompt = RequestRun(session_id=session.session_id, run_id=new_id(), prompt="x", request_hash="h")
+    world.runner.starts = False
     for payload in (session, prompt):
         first, second = (
             [

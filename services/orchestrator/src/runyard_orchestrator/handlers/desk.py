@@ -60,7 +60,7 @@ class Desk:
         self._log = log
         self._ledger = ledger
         self._seats: dict[SessionKey, _Seat] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._sending: dict[SessionKey, set[asyncio.Task[None]]] = {}
         self._seen_to = Recently(_REMEMBERED)
 
     async def carry_out(self, key: SessionKey, decide: Decide, cause: Cause, *, run_id: str | None = None) -> Outcome:
@@ -109,12 +109,21 @@ class Desk:
         errands = [one for one in owed_errands(outcome.state) if outcome.types & CALLS_FOR[type(one)]]
         if errands:
             task = asyncio.create_task(self._send_all(key, outcome, errands, cause, prompt))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            sending = self._sending.setdefault(key, set())
+            sending.add(task)
+            task.add_done_callback(lambda done: self._sent(key, done))
 
-    def has_seen_to(self, event_id: str) -> bool:
-        """Whether this process wrote the event and has done all that it calls for."""
-        return event_id in self._seen_to
+    async def has_seen_to(self, key: SessionKey, event_ids: Collection[str]) -> bool:
+        """Whether this process wrote these events of a session and has done all that they call for."""
+        if sending := self._sending.get(key):
+            await asyncio.wait(set(sending))
+        return all(event_id in self._seen_to for event_id in event_ids)
+
+    def _sent(self, key: SessionKey, task: asyncio.Task[None]) -> None:
+        sending = self._sending.get(key, set())
+        sending.discard(task)
+        if not sending:
+            self._sending.pop(key, None)
 
     async def _send_all(
         self, key: SessionKey, outcome: Outcome, errands: Sequence[Errand], cause: Cause, prompt: str | None

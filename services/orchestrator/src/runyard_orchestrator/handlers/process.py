@@ -81,8 +81,7 @@ class Process:
             return ()
 
     async def _take(self, message: Msg) -> None:
-        event_id, event_type = _named(message)
-        if event_type not in OBLIGING or self._desk.has_seen_to(event_id):
+        if _named(message)[1] not in OBLIGING:
             await _quietly(message.ack())
             return
         address = _stored(message).address
@@ -128,9 +127,12 @@ class Process:
         for stored in events:
             if not await self._desk.projections.reached(stored.address, stored.stream_seq):
                 raise LogUnavailable(f"the rows do not show event {stored.stream_seq} yet")
+        named = dict(_named(message) for message in messages)
+        if await self._desk.has_seen_to(key, named):
+            return
         newest = json.loads(events[-1].data)
         cause = Cause(newest["id"], newest.get("correlationId"), newest.get("traceparent"))
-        await self._desk.follow_up(key, cause, events={_named(message)[1] for message in messages})
+        await self._desk.follow_up(key, cause, events=named.values())
 
     async def _give_back(self, messages: Sequence[Msg], error: Exception) -> None:
         """Again a little later; after the last delivery into the dead letters, where the reconciler takes over."""

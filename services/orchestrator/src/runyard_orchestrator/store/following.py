@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Table, select, tuple_
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from runyard_events import Malformed, StoredEvent
@@ -133,7 +133,16 @@ async def _write(db: AsyncSession, table: Table, written: Sequence[Mapping[str, 
         return
     # Sorted, so that two replicas lock rows in the same order.
     keys = [column.name for column in table.primary_key]
-    ordered = sorted(written, key=lambda row: tuple(row[name] for name in keys))
-    statement = insert(table).values(ordered)
-    changed = {name: statement.excluded[name] for name in written[0] if name not in keys}
-    await db.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+    ordered = sorted((dict(row) for row in written), key=lambda row: tuple(row[name] for name in keys))
+    await db.execute(_UPSERTS[table.name], ordered if len(ordered) > 1 else ordered[0])
+
+
+def _upsert(table: Table) -> Insert:
+    # Made once and given its values as parameters: SQLAlchemy compiles it once.
+    statement = insert(table)
+    keys = [column.name for column in table.primary_key]
+    changed = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
+
+
+_UPSERTS = {table.name: _upsert(table) for table in (tables.sessions, tables.runs, tables.worktrees)}

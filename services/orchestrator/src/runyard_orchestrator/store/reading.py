@@ -1,11 +1,11 @@
 """What decisions read: one query for a session with everything that is open in it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, Select, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Executable, Select, String, and_, bindparam, exists, or_, select
 from sqlalchemy.engine import RowMapping
 
 from runyard_chassis import Database
@@ -49,6 +49,31 @@ _NATIVE_THREAD = (
     .scalar_subquery()
     .label("native_thread_id")
 )
+# Made once: SQLAlchemy takes longer to recognise a statement of this size than PostgreSQL to answer it.
+_STATE = (
+    select(*_SESSION, *_WORKTREE, *_RUN, runs.c.id.label("known_run_id"), _NATIVE_THREAD)
+    .select_from(sessions)
+    .outerjoin(
+        runs,
+        and_(
+            runs.c.tenant_id == sessions.c.tenant_id,
+            runs.c.session_id == sessions.c.id,
+            or_(
+                runs.c.completed_at.is_(None),
+                runs.c.id == sessions.c.active_run_id,
+                runs.c.id == bindparam("run_id", type_=String),
+            ),
+        ),
+    )
+    .outerjoin(
+        worktrees,
+        and_(worktrees.c.tenant_id == sessions.c.tenant_id, worktrees.c.session_id == sessions.c.id),
+    )
+    .where(
+        sessions.c.tenant_id == bindparam("tenant_id", type_=String),
+        sessions.c.id == bindparam("session_id", type_=String),
+    )
+)
 
 
 class Rows:
@@ -60,23 +85,8 @@ class Rows:
 
     async def state(self, key: SessionKey, run_id: str | None = None) -> State:
         """A session's state; `run_id` is a run to be looked up even if it ended long ago."""
-        wanted = [runs.c.completed_at.is_(None), runs.c.id == sessions.c.active_run_id]
-        if run_id is not None:
-            wanted.append(runs.c.id == run_id)
-        statement = (
-            select(*_SESSION, *_WORKTREE, *_RUN, runs.c.id.label("run_id"), _NATIVE_THREAD)
-            .select_from(sessions)
-            .outerjoin(
-                runs,
-                and_(runs.c.tenant_id == sessions.c.tenant_id, runs.c.session_id == sessions.c.id, or_(*wanted)),
-            )
-            .outerjoin(
-                worktrees,
-                and_(worktrees.c.tenant_id == sessions.c.tenant_id, worktrees.c.session_id == sessions.c.id),
-            )
-            .where(sessions.c.tenant_id == key.tenant_id, sessions.c.id == key.session_id)
-        )
-        return _state(await self._all(statement))
+        values = {"tenant_id": key.tenant_id, "session_id": key.session_id, "run_id": run_id}
+        return _state(await self._all(_STATE, values))
 
     async def prompt(self, key: SessionKey, run_id: str) -> str | None:
         """The words that a run was asked with."""
@@ -132,9 +142,9 @@ class Rows:
             statement = statement.where(runs.c.session_id == session_id)
         return await self._all(statement.order_by(runs.c.first_seq.desc()).limit(limit))
 
-    async def _all(self, statement: Executable) -> Sequence[RowMapping]:
+    async def _all(self, statement: Executable, values: Mapping[str, Any] | None = None) -> Sequence[RowMapping]:
         async with self._engine.connect() as db:
-            return (await db.execute(statement)).mappings().all()
+            return (await db.execute(statement, values)).mappings().all()
 
 
 def _keys(limit: int) -> Select[*tuple[Any, ...]]:
@@ -168,7 +178,9 @@ def _state(found: Sequence[RowMapping]) -> State:
     return State(
         session=_part(first, "s_", rows.SESSION_FIELDS, rows.session_of),
         runs={
-            row["run_id"]: _part(row, "r_", rows.RUN_FIELDS, rows.run_of) for row in found if row["run_id"] is not None
+            row["known_run_id"]: _part(row, "r_", rows.RUN_FIELDS, rows.run_of)
+            for row in found
+            if row["known_run_id"] is not None
         },
         worktree=_part(first, "w_", rows.WORKTREE_FIELDS, rows.worktree_of) if first["w_status"] else None,
         native_thread_id=first["native_thread_id"],
