@@ -1,10 +1,17 @@
 """What the API shows of a log that others have written."""
 
+import asyncio
+import json
+from typing import Any
 from uuid import uuid4
 
 import httpx
 
-from .conftest import Running, Story
+from runyard_events.catalogue import RunRequested
+from runyard_events.log import EventLog
+from runyard_events.subjects import run_everything
+
+from .conftest import Running, Start, Story
 from .histories import call, checkpoint, completed, imported, opened, requested, worked
 
 
@@ -43,3 +50,67 @@ async def test_a_told_story_is_read_back_on_every_route(api: httpx.AsyncClient, 
     assert stream.content.count(b"\ndata: ") == 11
     assert stream.headers["cache-control"] == "no-cache, no-transform"
     assert stream.headers["x-accel-buffering"] == "no"
+
+
+async def test_the_archive_has_every_event_as_it_was_appended(
+    api: httpx.AsyncClient, gateway: Running, story: Story, event_log: EventLog
+) -> None:
+    session, run = str(uuid4()), str(uuid4())
+    await story.tell(story.session(session), *opened("w"))
+    await story.tell(story.run(session, run), *requested("w", "with \x00 and ünï"))
+    seq = await story.tell(story.run(session, run), *worked(session), *completed(), source="runner-codex.1")
+    await gateway.parts.consistency.shows_all(seq)
+    log = [(one.stream_seq, one.data) async for one in event_log.replay(run_everything(story.tenant, session, run))]
+    found: list[tuple[int, Any]] = []
+    cursor: int | None = None
+    while True:
+        query = {"limit": 4} | ({"cursor": cursor} if cursor is not None else {})
+        page = (await api.get(f"/api/runs/{run}/archive", params=query)).json()
+        found += [(one["id"], one["event"]) for one in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert found == [(at, json.loads(data)) for at, data in log]
+
+
+async def test_pages_hold_everything_once(api: httpx.AsyncClient, gateway: Running, story: Story) -> None:
+    session = str(uuid4())
+    await story.tell(story.session(session), *opened("w"))
+    made = [str(uuid4()) for _ in range(7)]
+    seq = 0
+    for run in made:
+        seq = await story.tell(story.run(session, run), RunRequested(prompt="p", workspace_id="w", runner_type="codex"))
+    await gateway.parts.consistency.shows_all(seq)
+    found: list[dict[str, Any]] = []
+    cursor: int | None = None
+    while True:
+        query = {"limit": 3, "status": "queued"} | ({"cursor": cursor} if cursor is not None else {})
+        page = (await api.get("/api/runs", params=query)).json()
+        found += page["items"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert [one["run_id"] for one in found] == made[::-1]
+    assert [one["queue_position"] for one in found] == [6, 5, 4, 3, 2, 1, 0]
+
+
+async def test_a_sequence_that_the_log_does_not_have_is_refused(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/api/runs", params={"min_seq": 10**9})
+    assert (answer.status_code, answer.json()["type"]) == (422, "unknown-sequence")
+
+
+async def test_services_are_asked_at_once_and_none_is_waited_for(start_gateway: Start, tenant: str) -> None:
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(60)
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        deaf = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        urls = {"workspace_url": deaf, "orchestrator_url": deaf, "llm_gateway_url": "http://127.0.0.1:1"}
+        async with start_gateway(**urls) as running, running.client(tenant) as api:
+            began = asyncio.get_running_loop().time()
+            found = {one["service"]: one for one in (await api.get("/api/health/services")).json()["services"]}
+            assert asyncio.get_running_loop().time() - began < 4
+    assert found["workspace"] == {"service": "workspace", "status": "timeout", "latency_ms": None}
+    assert found["orchestrator"]["status"] == "timeout"
+    assert found["llm-gateway"]["status"] == "down"

@@ -1,5 +1,6 @@
 """Runs: prompt, list, read, cancel, steer, answer, follow."""
 
+import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -131,6 +132,17 @@ class RunView(View):
 
 class RunPage(Page):
     items: list[RunView]
+
+
+class ArchivedEvent(View):
+    """An event and its place in the log."""
+
+    id: int
+    event: dict[str, Any]
+
+
+class ArchivePage(Page):
+    items: list[ArchivedEvent]
 
 
 class ApprovalView(View):
@@ -277,6 +289,24 @@ async def answer_approval(
     (await gateway.commands.carry_out(caller, wanted)).mark(response)
     answered = await gateway.records.approvals(caller.tenant, str(run_id), approval_id)
     return approval_view(answered[0])
+
+
+@router.get(
+    "/runs/{run_id}/archive",
+    summary="A run's events out of the archive, oldest first",
+    description="For what the log no longer has: a stream says so with a `gap` event.",
+    response_class=Response,
+    responses={200: {"description": "Events as they were appended.", "model": ArchivePage}},
+)
+async def run_archive(run_id: UUID, caller: ReaderDep, gateway: GatewayDep, cut: CutDep) -> Response:
+    if await gateway.records.run_place(caller.tenant, str(run_id)) is None:
+        raise run_not_found()
+    await gateway.consistency.shows_transcript()
+    page = await gateway.records.archived(caller.tenant, str(run_id), cut)
+    # The events are passed on as they stand: what was appended is what is answered.
+    items = ",".join(f'{{"id":{row["id"]},"event":{row["raw_json"]}}}' for row in page.items)
+    body = f'{{"items":[{items}],"next_cursor":{json.dumps(page.next)}}}'
+    return Response(body, media_type="application/json")
 
 
 @router.get("/runs/{run_id}/events", summary="Follow a run from any place", **STREAM)

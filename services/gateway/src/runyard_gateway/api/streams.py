@@ -84,21 +84,21 @@ async def open_stream(gateway: Gateway, place: Place, resuming: Resume, first_se
     """
     wanted = resuming.wanted
     if wanted is None or wanted <= first_seq:
-        ended, opening = False, await _gap(gateway, place, first_seq)
+        ended, opening = False, await _gap(gateway, first_seq)
     else:
         extent = await gateway.extent.now(reaching=wanted - 1)
         if wanted - 1 > extent.last:
             raise Invalid("The log has no such event yet.", type="unknown-event-id")
-        ended, opening = await gateway.source.has_ended(place), await _gap(gateway, place, place.start)
+        ended, opening = await gateway.source.has_ended(place), await _gap(gateway, place.start)
     return EventStream(gateway.source.subscribe(place), opening=opening, only_history=ended)
 
 
-async def _gap(gateway: Gateway, place: Place, wanted: int) -> bytes:
+async def _gap(gateway: Gateway, wanted: int) -> bytes:
     """What to say first when events between the wanted one and the log's first are gone."""
     first = (await gateway.extent.now()).first
     if wanted >= first:
         return b""
-    body = json.dumps({"wanted": wanted, "first": first, "aggregate": place.topic.rpartition(".")[2]})
+    body = json.dumps({"wanted": wanted, "first": first})
     return f"event: gap\ndata: {body}\n\n".encode()
 
 

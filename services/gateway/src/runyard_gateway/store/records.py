@@ -106,8 +106,12 @@ class Records:
         return await self._all(statement.order_by(approvals.c.requested_seq))
 
     async def archived(self, tenant: str, run_id: str, cut: Cut) -> Rows:
-        """A run's archived events, oldest first."""
-        statement = _of(run_events, tenant).where(run_events.c.run_id == run_id)
+        """A run's archived events, oldest first: id, and raw_json as text."""
+        statement = (
+            select(run_events.c.id, cast(run_events.c.raw_json, Text).label("raw_json"))
+            .where(run_events.c.tenant_id == tenant)
+            .where(run_events.c.run_id == run_id)
+        )
         return rows(await self._all(oldest_first(statement, run_events.c.id, cut)), cut, "id")
 
     async def counts(self, tenant: str) -> RowMapping:
