@@ -27,6 +27,7 @@ from runyard_stack.servers import Existing
 from runyard_stack.services import Part
 from runyard_stack.state import State, is_locked, read_state
 from runyard_stack.supervisor import Stack
+from runyard_stack.testing import free_base
 
 SETTINGS = """
     from pathlib import Path
@@ -81,13 +82,13 @@ class Recorder:
         self.ready.set()
 
     async def heard(self, words: str) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while words not in await self.said.get():
                 pass
 
 
 async def until_ready(layout: Layout) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (await ask_ready(layout.port("gateway")))[0]:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.05)
 
@@ -137,7 +138,7 @@ class Running:
 
     async def ready(self) -> None:
         waiting = asyncio.create_task(self.progress.ready.wait())
-        await asyncio.wait([waiting, self.task], timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([waiting, self.task], timeout=60, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         if self.task.done():
             await self.task
@@ -145,7 +146,7 @@ class Running:
 
     async def ended(self) -> None:
         self.stop.set()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(40):
             await self.task
 
 
@@ -220,7 +221,7 @@ async def test_a_second_stack_on_the_same_folder_is_refused_and_the_first_lives_
 
 @pytest.mark.usefixtures("toy")
 async def test_two_stacks_live_side_by_side(layout: Layout, tmp_path: Path) -> None:
-    other = Layout(tmp_path / "other", layout.port_base + 100)
+    other = Layout(tmp_path / "other", free_base(besides=layout.port_base))
     both = [Running(layout), Running(other)]
     for running in both:
         await running.ready()
@@ -244,7 +245,7 @@ async def test_a_taken_service_port_is_named_and_nothing_is_left_running(layout:
 async def test_a_stop_during_the_start_leaves_nothing_running(layout: Layout) -> None:
     running = Running(layout)
     running.stop.set()
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(40):
         await running.task
     assert not is_locked(layout.lock)
     again = Running(layout)

@@ -1,8 +1,9 @@
 """NATS and PostgreSQL for a stack: our own, or existing ones by NATS_URL and DATABASE_URL."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from runyard_events.connection import connect
@@ -92,10 +93,7 @@ class Servers:
 
     async def start(self) -> None:
         """Start both at once; then streams, database and role are there."""
-        outcomes = await asyncio.gather(self._start_nats(), self._start_postgres(), return_exceptions=True)
-        for outcome in outcomes:
-            if outcome is not None:
-                raise outcome
+        await all_of(self._start_nats(), self._start_postgres())
         self._watchers = [asyncio.create_task(self._keep_up(server)) for server in (self.nats, self.postgres) if server]
 
     async def _start_nats(self) -> None:
@@ -152,3 +150,14 @@ class Servers:
         for server in (self.nats, self.postgres):
             if server is not None:
                 await asyncio.to_thread(server.stop, 4)
+
+
+async def all_of(*works: Coroutine[Any, Any, None]) -> None:
+    """Do all at once and end when all have ended, whatever becomes of one of them.
+
+    Raises:
+        The first failure, in the order given.
+    """
+    for outcome in await asyncio.gather(*works, return_exceptions=True):
+        if outcome is not None:
+            raise outcome

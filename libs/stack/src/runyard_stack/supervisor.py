@@ -19,7 +19,7 @@ from runyard_stack.models import model_source
 from runyard_stack.probe import ask_ready
 from runyard_stack.progress import Progress
 from runyard_stack.secrecy import redactor
-from runyard_stack.servers import Existing, Servers
+from runyard_stack.servers import Existing, Servers, all_of
 from runyard_stack.services import PARTS, Wiring, load_build
 from runyard_stack.state import State, only_stack_on, write_state
 
@@ -67,7 +67,7 @@ class Stack:
         if not self._processes:
             for part in PARTS:
                 require_free(self._layout.port(part.name), part.name)
-        await asyncio.gather(servers.start(), asyncio.to_thread(self._import_services))
+        await all_of(servers.start(), asyncio.to_thread(self._import_services))
         wiring = Wiring(
             layout=self._layout,
             credentials=credentials,

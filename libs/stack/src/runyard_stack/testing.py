@@ -22,13 +22,14 @@ from runyard_stack.embedded.databases import clone_database, drop_database, ensu
 from runyard_stack.embedded.nats import NatsServer
 from runyard_stack.embedded.ports import free_port, is_free
 from runyard_stack.embedded.postgres import PostgresServer
-from runyard_stack.layout import OFFSETS, Layout
+from runyard_stack.layout import LOWEST_BASE, OFFSETS, Layout
 
 if TYPE_CHECKING:
     from runyard_events.log import EventLog
 
 ROLE = "runyard"
 HIGHEST_TEST_BASE = 60000
+PORTS_OF_A_STACK = 20
 TEMPLATE = "runyard_template"
 
 
@@ -60,13 +61,19 @@ def stack_home() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def free_base(besides: int = 0) -> int:
+    """A port base whose ports are all free, and none of them of the stack at `besides`."""
+    while True:
+        base = free_port() // PORTS_OF_A_STACK * PORTS_OF_A_STACK
+        usable = LOWEST_BASE <= base <= HIGHEST_TEST_BASE and base != besides // PORTS_OF_A_STACK * PORTS_OF_A_STACK
+        if usable and all(is_free(base + offset) for offset in OFFSETS.values()):
+            return base
+
+
 @pytest.fixture
 def free_layout(stack_home: Path) -> Layout:
     """A layout whose ports are all free."""
-    base = free_port()
-    while base > HIGHEST_TEST_BASE or not all(is_free(base + offset) for offset in OFFSETS.values()):
-        base = free_port()
-    return Layout(stack_home, base)
+    return Layout(stack_home, free_base())
 
 
 @pytest.fixture(scope="session")

@@ -44,8 +44,13 @@ class EmbeddedServer(ABC):
             time.sleep(POLL_SECONDS)
 
     async def start_async(self, timeout: float = 30) -> None:  # noqa: ASYNC109 - one deadline for all steps
-        """`start` without blocking the event loop."""
-        await asyncio.to_thread(self.prepare)
+        """`start` without blocking the event loop; when cancelled it ends once nothing of it goes on."""
+        preparing = asyncio.create_task(asyncio.to_thread(self.prepare))
+        try:
+            await asyncio.shield(preparing)
+        except asyncio.CancelledError:
+            await asyncio.gather(preparing, return_exceptions=True)  # a thread cannot be cancelled
+            raise
         self.spawn()
         await self.wait_ready(timeout)
 
