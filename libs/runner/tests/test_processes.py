@@ -29,6 +29,10 @@ def alive(family: dict[int, str]) -> list[int]:
     return [pid for pid, started in family.items() if start_time(pid) == started]
 
 
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 async def test_stopping_ends_a_whole_family_in_other_sessions(tmp_path: Path) -> None:
     child = await spawn(["/bin/sh", "-c", NEST], cwd=tmp_path, env=ENV, folder=tmp_path)
     lines = child.lines()
@@ -44,6 +48,15 @@ async def test_a_process_that_ignores_term_is_killed(tmp_path: Path) -> None:
     assert await anext(child.lines()) == b"ready"
     await child.stop(grace=0.2)
     assert not child.alive
+
+
+async def test_stopping_one_that_nobody_has_read_to_the_end_leaves_no_file_open(tmp_path: Path) -> None:
+    before = open_files()
+    child = await spawn(["/bin/sh", "-c", "while :; do echo ready; done"], cwd=tmp_path, env=ENV, folder=tmp_path)
+    assert await anext(child.lines()) == b"ready"
+    await child.stop(grace=0.2)
+    while open_files() > before:  # noqa: ASYNC110 - nothing announces a closed file
+        await asyncio.sleep(0)
 
 
 async def test_what_a_dead_agent_left_is_found_by_its_mark(tmp_path: Path) -> None:

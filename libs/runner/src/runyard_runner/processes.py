@@ -113,6 +113,16 @@ class Child:
         await _end(lambda: family_of(self.pid, self.mark), grace)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.process.wait(), 1.0)
+        await self._see_out()
+
+    async def _see_out(self) -> None:
+        """A pipe with more in it than was read keeps its file open until its end has been seen."""
+        for stream in (self.process.stdout, self.process.stderr):
+            # Somebody may still be reading: then they will see it.
+            with contextlib.suppress(RuntimeError, TimeoutError):
+                async with asyncio.timeout(1.0):
+                    while stream and await stream.read(CHUNK):
+                        pass
 
 
 async def spawn(
