@@ -9,7 +9,8 @@ from sqlalchemy import RowMapping
 
 from runyard_chassis import Caller, Problem, TimedOut, raise_for_problem
 from runyard_events.commands import ImportWorkspace, Reply
-from runyard_gateway.commands import Commands
+from runyard_events.ids import derived_id, new_id
+from runyard_gateway.commands import Commands, request_hash
 from runyard_gateway.consistency import Consistency
 from runyard_gateway.store.records import Records
 from runyard_gateway.streaming.hub import Hub
@@ -30,6 +31,21 @@ class Imports:
     records: Records
     hub: Hub
     wait_seconds: float
+
+    async def of(
+        self, caller: Caller, source_type: SourceType, source_uri: str, *, name: str | None, key: str | None, wait: bool
+    ) -> RowMapping:
+        """Imports a repository; the same key with the same repository is the same workspace. Raises as `carry_out`."""
+        display_name = name or default_name(source_uri)
+        wanted = ImportWorkspace(
+            workspace_id=derived_id(caller.tenant, "workspace", key) if key else new_id(),
+            source_type=source_type,
+            source_uri=source_uri,
+            display_name=display_name,
+            idempotency_key=key,
+            request_hash=request_hash({"type": source_type, "uri": source_uri, "name": display_name}),
+        )
+        return await self.carry_out(caller, wanted, wait=wait)
 
     async def carry_out(self, caller: Caller, wanted: ImportWorkspace, *, wait: bool) -> RowMapping:
         """The workspace's row: ready, or still importing when the wait was over (or not wanted).

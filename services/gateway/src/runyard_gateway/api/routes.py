@@ -8,12 +8,13 @@ from starlette.responses import Response
 
 from runyard_chassis import Unavailable, get_logger, problem_response
 from runyard_events.errors import LogUnavailable
-from runyard_gateway.api import dashboard, files, outputs, runs, sessions, sockets, workspaces
+from runyard_gateway.api import approvals, dashboard, files, outputs, runs, sessions, sockets, workspaces
 
 ROUTERS = (
     workspaces.router,
     sessions.router,
     runs.router,
+    approvals.router,
     files.router,
     outputs.router,
     dashboard.router,

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Field
 from sqlalchemy import RowMapping
 
-from runyard_chassis import CallerDep, NotFound, StreamCallerDep
-from runyard_events.catalogue import TERMINAL_TYPES, Answer
-from runyard_events.commands import AnswerApproval, CancelRun, RequestRun, SteerRun
+from runyard_chassis import CallerDep, StreamCallerDep
+from runyard_events.catalogue import TERMINAL_TYPES
+from runyard_events.commands import CancelRun, RequestRun, SteerRun
 from runyard_events.ids import derived_id, new_id
 from runyard_gateway.api.dependencies import (
     CutDep,
@@ -21,11 +21,9 @@ from runyard_gateway.api.dependencies import (
     run_not_found,
 )
 from runyard_gateway.api.fields import (
-    ApprovalId,
     Body,
     Id,
     IdempotencyKey,
-    JsonObject,
     Note,
     Page,
     View,
@@ -60,15 +58,6 @@ class Cancel(Body):
     """Why, for the record."""
 
     reason: Note | None = None
-
-
-class Decision(Body):
-    """An answer to what an agent asked; `answers` go with questions."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"decision": "accept"}]})
-    decision: Answer
-    answers: JsonObject | None = None
-    message: Note | None = None
 
 
 class RunCreated(View):
@@ -145,29 +134,6 @@ class ArchivePage(Page):
     items: list[ArchivedEvent]
 
 
-class ApprovalView(View):
-    """A question of an agent, and its answer."""
-
-    approval_id: str
-    run_id: Id
-    kind: str
-    title: str
-    detail: dict[str, Any]
-    options: list[str]
-    questions: list[dict[str, Any]]
-    status: Literal["open", "resolved", "expired"]
-    decision: str | None
-    answers: dict[str, Any] | None
-    message: str | None
-    resolved_by: str | None
-    requested_at: datetime
-    resolved_at: datetime | None
-
-
-class ApprovalList(View):
-    items: list[ApprovalView]
-
-
 def run_view(row: RowMapping) -> RunView:
     """A run as the API shows it."""
     values: dict[str, Any] = {
@@ -190,12 +156,6 @@ def run_view(row: RowMapping) -> RunView:
             deletions=row["deletions"],
         )
     return RunView.model_validate({name: values[name] for name in RunView.model_fields})
-
-
-def approval_view(row: RowMapping) -> ApprovalView:
-    """An approval as the API shows it."""
-    values: dict[str, Any] = {**row, "approval_id": row["id"]}
-    return ApprovalView.model_validate({name: values[name] for name in ApprovalView.model_fields})
 
 
 @router.post("/sessions/{session_id}/prompt", status_code=201, summary="Prompt the agent")
@@ -256,39 +216,6 @@ async def steer_run(run_id: UUID, body: Steer, caller: CallerDep, gateway: Gatew
     wanted = SteerRun(session_id=row["session_id"], run_id=str(run_id), text=body.text)
     (await gateway.commands.carry_out(caller, wanted)).mark(response)
     return run_view(await known_run(gateway, caller, run_id))
-
-
-@router.get("/runs/{run_id}/approvals", summary="What a run asked, oldest first")
-async def list_approvals(run_id: UUID, caller: ReaderDep, gateway: GatewayDep) -> ApprovalList:
-    await known_run(gateway, caller, run_id)
-    rows = await gateway.records.approvals(caller.tenant, str(run_id))
-    return ApprovalList(items=[approval_view(row) for row in rows])
-
-
-@router.post("/runs/{run_id}/approvals/{approval_id}", summary="Answer what a run asked; the first answer counts")
-async def answer_approval(
-    *,
-    run_id: UUID,
-    approval_id: ApprovalId,
-    body: Decision,
-    caller: CallerDep,
-    gateway: GatewayDep,
-    response: Response,
-) -> ApprovalView:
-    row = await known_run(gateway, caller, run_id)
-    if not await gateway.records.approvals(caller.tenant, str(run_id), approval_id):
-        raise NotFound("The run has asked no such thing.", type="approval-not-found")
-    wanted = AnswerApproval(
-        session_id=row["session_id"],
-        run_id=str(run_id),
-        approval_id=approval_id,
-        decision=body.decision,
-        answers=body.answers,
-        message=body.message,
-    )
-    (await gateway.commands.carry_out(caller, wanted)).mark(response)
-    answered = await gateway.records.approvals(caller.tenant, str(run_id), approval_id)
-    return approval_view(answered[0])
 
 
 @router.get(

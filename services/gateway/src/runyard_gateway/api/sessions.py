@@ -124,11 +124,9 @@ async def create_session(
 
 async def _workspace(gateway: Gateway, caller: Caller, body: NewSession, key: str | None) -> str:
     """The id of the session's workspace, imported first where the body names a repository."""
-    from runyard_gateway.api.workspaces import Import, import_repository  # noqa: PLC0415
-
     if body.repo_url is not None:
-        wanted = Import(source_type=source_type_of(body.repo_url), source_uri=body.repo_url)
-        row = await import_repository(gateway, caller, wanted, key, wait=True)
+        source_type = source_type_of(body.repo_url)
+        row = await gateway.imports.of(caller, source_type, body.repo_url, name=None, key=key, wait=True)
     elif body.workspace_id is not None:
         row = await known_workspace(gateway, caller, body.workspace_id)
     else:

@@ -8,17 +8,13 @@ from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Field
 from sqlalchemy import RowMapping
 
-from runyard_chassis import Caller, CallerDep, StreamCallerDep
+from runyard_chassis import CallerDep, StreamCallerDep
 from runyard_events.catalogue import WorkspaceImported, WorkspaceImportFailed
-from runyard_events.commands import ImportWorkspace
-from runyard_events.ids import derived_id, new_id
 from runyard_gateway.api.dependencies import CutDep, GatewayDep, ReaderDep, known_workspace
 from runyard_gateway.api.fields import Body, Id, IdempotencyKey, Line, Page, Uri, View
 from runyard_gateway.api.sessions import SessionPage, session_view
 from runyard_gateway.api.streams import STREAM, ResumeDep, open_stream
-from runyard_gateway.commands import SEQ_HEADER, request_hash
-from runyard_gateway.gateway import Gateway
-from runyard_gateway.imports import default_name
+from runyard_gateway.commands import SEQ_HEADER
 from runyard_gateway.streaming.source import Place
 
 ACCEPTED = 202
@@ -66,22 +62,6 @@ def workspace_view(row: RowMapping) -> WorkspaceView:
     return WorkspaceView.model_validate({name: values.get(name) for name in WorkspaceView.model_fields})
 
 
-async def import_repository(
-    gateway: Gateway, caller: Caller, body: Import, key: str | None, *, wait: bool
-) -> RowMapping:
-    """Imports what a body describes; the same key with the same body is the same workspace."""
-    name = body.display_name or default_name(body.source_uri)
-    wanted = ImportWorkspace(
-        workspace_id=derived_id(caller.tenant, "workspace", key) if key else new_id(),
-        source_type=body.source_type,
-        source_uri=body.source_uri,
-        display_name=name,
-        idempotency_key=key,
-        request_hash=request_hash({"type": body.source_type, "uri": body.source_uri, "name": name}),
-    )
-    return await gateway.imports.carry_out(caller, wanted, wait=wait)
-
-
 @router.post(
     "/import",
     status_code=201,
@@ -97,7 +77,9 @@ async def import_workspace(
     wait: Annotated[bool, Query(description="Hold the answer back until the clone has ended.")] = True,
     key: IdempotencyKey = None,
 ) -> WorkspaceView:
-    row = await import_repository(gateway, caller, body, key, wait=wait)
+    row = await gateway.imports.of(
+        caller, body.source_type, body.source_uri, name=body.display_name, key=key, wait=wait
+    )
     response.headers[SEQ_HEADER] = str(gateway.hub.last_of_state)
     if row["status"] == "importing":
         response.status_code = ACCEPTED
