@@ -17,6 +17,7 @@ _PREFIX = 8
 """Length of a word's beginning whose hash tells a stream that a secret may be on its way."""
 _SHORTEST = 12
 _LONGEST = 512
+_KEPT = 8192
 
 _SHAPES = re.compile(
     r"""
@@ -57,6 +58,8 @@ class Redactor:
     fingerprints: frozenset[str] = frozenset()
     _wholes: frozenset[str] = field(init=False, repr=False)
     _prefixes: frozenset[str] = field(init=False, repr=False)
+    _judged: dict[str, bool] = field(init=False, repr=False, compare=False, default_factory=dict[str, bool])
+    """Words come again and again (ids, names of methods), and a keyed hash of each is what redaction costs."""
 
     def __post_init__(self) -> None:
         pairs = [one.split(":", 1) for one in self.fingerprints]
@@ -97,7 +100,13 @@ class Redactor:
         return StreamRedactor(self)
 
     def _is_secret(self, word: str) -> bool:
-        return any(_digest(part, self.salt) in self._wholes for part in _parts(word))
+        judged = self._judged.get(word)
+        if judged is None:
+            if len(self._judged) >= _KEPT:
+                self._judged.clear()
+            judged = any(_digest(part, self.salt) in self._wholes for part in _parts(word))
+            self._judged[word] = judged
+        return judged
 
     def may_begin(self, word: str) -> bool:
         """Whether a word that begins like this may become a secret."""
