@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,6 +13,7 @@ from runyard_events.commands import CommandBus
 from runyard_events.connection import connect
 from runyard_events.log import EventLog
 from runyard_events.projector import Projector
+from runyard_events.tasks import end
 from runyard_gateway.adapters.outputs import Outputs
 from runyard_gateway.adapters.probes import Probes
 from runyard_gateway.adapters.workspace import WorkspaceService
@@ -145,12 +146,7 @@ async def _connect(settings: Settings) -> Client:
 def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
     task = asyncio.ensure_future(work)
 
-    async def stop() -> None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-    stack.push_async_callback(stop)
+    stack.push_async_callback(end, task)
 
 
 _DESCRIPTION = """

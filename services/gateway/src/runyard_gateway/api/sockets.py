@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, WebSocket
 
-from runyard_chassis import Caller, Forbidden, Unauthorized, authenticate, bearer, stopping_of
+from runyard_chassis import Caller, Forbidden, Problem, authenticate, bearer, stopping_of
 from runyard_gateway.api.dependencies import gateway_of, open_session
 from runyard_gateway.api.fields import MAX_SEQ
 from runyard_gateway.api.streams import resume
@@ -13,8 +13,8 @@ from runyard_gateway.gateway import Gateway
 from runyard_gateway.streaming.source import Place
 from runyard_gateway.streaming.ws import first_message, stream
 
-REFUSED = 4401
-NOT_FOUND = 4404
+APPLICATION_CODES = 4000
+"""WebSocket close codes that are the application's own begin here: 4401, 4404."""
 router = APIRouter()
 
 
@@ -44,12 +44,9 @@ async def session_socket(
         try:
             caller = authenticate(socket.app.state.tokens, _text(message.get("token")))
             place = await _place(gateway, caller, session_id, wanted.start(0), wanted.families)
-        except Unauthorized as problem:
-            await socket.close(REFUSED, problem.detail)
+        except Problem as problem:
+            await socket.close(APPLICATION_CODES + problem.status, problem.detail)
             return
-        except Exception:
-            await socket.close(NOT_FOUND)
-            raise
     await stream(socket, gateway.source.subscribe(place), stopping_of(socket))
 
 
