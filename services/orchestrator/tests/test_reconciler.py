@@ -3,9 +3,22 @@
 import asyncio
 from typing import Any
 
-from runyard_events import new_id
+from nats.aio.client import Client
+
+from runyard_chassis import Database
+from runyard_events import Redactor, new_id
+from runyard_events.catalogue import RunResumed
 from runyard_events.commands import CancelRun, CreateSession, RequestRun
+from runyard_orchestrator.adapters.errands import Errands
+from runyard_orchestrator.adapters.leadership import Leadership
+from runyard_orchestrator.adapters.ledger import Ledger
+from runyard_orchestrator.adapters.projections import Projections
+from runyard_orchestrator.domain.repair import Patience
+from runyard_orchestrator.handlers.desk import Desk
+from runyard_orchestrator.handlers.reconciler import Reconciler
 from runyard_orchestrator.settings import Settings
+from runyard_orchestrator.store.reading import Rows
+from runyard_orchestrator.store.tables import SCHEMA
 
 from .conftest import World, serving
 from .peers import FakeRun
@@ -69,6 +82,39 @@ async def test_a_restart_counts_the_absence_anew(surroundings: World) -> None:
         assert await run.leases.acquire(run_id, "runner-2") is not None
         await run.complete()
     assert (await surroundings.types(session_id, run_id))[-1] == "run.completed"
+
+
+async def test_a_run_that_is_taken_up_again_while_it_is_given_up_lives_on(
+    surroundings: World, nats_client: Client
+) -> None:
+    async with serving(hasty(surroundings.settings, reconcile_seconds=3600.0)):
+        session_id = await surroundings.session()
+        run_id, run = await started(surroundings, session_id)
+        database = Database(surroundings.settings.database_url, SCHEMA)
+        rows, log = Rows(database), surroundings.log
+        projections = Projections(nats_client, log, database)
+        following = asyncio.create_task(projections.run())
+        await asyncio.wait_for(projections.caught_up(), 20)
+        errands = Errands(surroundings.bus, rows)
+        desk = Desk(log=log, ledger=Ledger(log, Redactor()), rows=rows, projections=projections, errands=errands)
+        reconciler = Reconciler(
+            client=nats_client,
+            desk=desk,
+            leases=run.leases,
+            leadership=Leadership(database, "test"),
+            patience=Patience(lease_grace=1),
+            every_seconds=1,
+        )
+        (seen,) = await rows.runs_at_work(1)
+        assert seen.run_id == run_id
+        await run.lifecycle(RunResumed(runner_id="runner-2", attempt=2, reason="restart"))
+
+        await reconciler.look_at(seen, 100.0)
+
+        assert (await surroundings.types(session_id, run_id))[-1] == "run.resumed"
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await database.close()
 
 
 async def test_a_run_asked_to_stop_whose_runner_is_gone_is_cancelled(surroundings: World) -> None:

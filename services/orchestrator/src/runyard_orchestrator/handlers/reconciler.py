@@ -90,11 +90,16 @@ class Reconciler:
         for one in found:
             held = await self.leases.holder(one.run_id) is not None
             absent = self._absences.observe(one.run_id, held=held, now=time.monotonic())
-            await self._safely(one.key, self._look_at(one, absent))
+            await self._safely(one.key, self.look_at(one, absent))
 
-    async def _look_at(self, one: OpenRun, absent: float | None) -> None:
+    async def look_at(self, one: OpenRun, absent: float | None) -> None:
+        """Ends one run if it will not end by itself, offers it again if nobody has taken it."""
+
         def decide(state: State) -> Decision:
             run = state.run(one.run_id)
+            if run.stream_seq != one.run.stream_seq:
+                # Something has happened to it since its lease was looked for: that look says nothing now.
+                return ()
             ending = verdict(run, now=datetime.now(UTC), absent_seconds=absent, patience=self.patience)
             return tuple(Planned(payload, one.run_id) for payload in ending)
 
