@@ -53,7 +53,7 @@ async def connect(
                 name=f"runyard-{service}",
                 inbox_prefix=inbox_prefix(service),
                 max_reconnect_attempts=-1,
-                reconnect_time_wait=0.25,
+                reconnect_time_wait=0.25,  # pyright: ignore[reportArgumentType] - fractions work
                 connect_timeout=2,
                 ping_interval=10,
                 max_outstanding_pings=2,

@@ -13,6 +13,7 @@ from nats.js.client import JetStreamContext
 
 from runyard_events.commands import StartRun, decode_command
 from runyard_events.errors import LogUnavailable, Malformed
+from runyard_events.tasks import end_tasks
 from runyard_events.topology import COMMAND_ACK_WAIT_SECONDS, COMMANDS
 from runyard_runner.attempt import Desk, Outcome, take
 
@@ -21,6 +22,8 @@ logger = structlog.get_logger(__name__)
 PULL_SECONDS = 5.0
 PROGRESS_SECONDS = COMMAND_ACK_WAIT_SECONDS / 3
 RETRY_SECONDS = 5
+CLEAN_UP_SECONDS = 5.0
+"""What a run that is let go of needs at most to end its agent and to give its lease back."""
 
 
 @dataclass(slots=True)
@@ -51,9 +54,7 @@ class Intake:
             await self._pull()
         finally:
             self.pulling = False
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await end_tasks(*self._tasks, patience=CLEAN_UP_SECONDS)
 
     async def _pull(self) -> None:
         durable = self._desk.service
@@ -116,8 +117,8 @@ class Intake:
         except Exception:
             logger.exception("run.failed", run_id=run_id)
         finally:
-            beating.cancel()
             del self._running[run_id]
+            await end_tasks(beating)
             await _settle(_answer(running.message, outcome))
 
     async def _beat(self, running: _Running) -> None:

@@ -20,6 +20,7 @@ from runyard_events.catalogue import (
     RunThreadBound,
 )
 from runyard_events.stored import StoredEvent
+from runyard_events.tasks import end_tasks
 from runyard_runner.adapter import Agent, AgentFailed, AgentStart, Ask, Decision, Native, Turn, TurnEnd
 from runyard_runner.approvals import Approvals, Bound
 from runyard_runner.batching import Entry
@@ -95,9 +96,8 @@ class RunLoop:
             logger.exception("run.failed", run_id=self._start.run_id)
             await self._fail()
         finally:
-            following.cancel()
             await self._let_go(work)
-            await asyncio.gather(following, return_exceptions=True)
+            await end_tasks(following)
 
     async def answer(self, approval_id: str, decision: Decision) -> None:
         """A person's answer has come in."""
@@ -217,8 +217,7 @@ class RunLoop:
     async def _let_go(self, work: asyncio.Task[TurnEnd], *, kill: bool | None = None) -> None:
         """Ends the work; an agent that has not ended its turn by itself is killed."""
         unfinished = not work.done() or work.cancelled() or work.exception() is not None
-        work.cancel()
-        await asyncio.wait({work})
+        await end_tasks(work, patience=2)
         turn, self._turn = self._turn, None
         if turn is not None:
             with contextlib.suppress(AgentFailed):

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from runyard_events.catalogue import AnyPayload
+from runyard_events.tasks import end_tasks
 from runyard_runner.batching import Entry, Gathered
 from runyard_runner.journal import Journal
 from runyard_runner.outputs import Outputs
@@ -62,9 +63,7 @@ class Publisher:
 
     async def close(self) -> None:
         """Stop writing; what was not flushed is dropped."""
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await end_tasks(self._task)
 
     async def _progress(self) -> None:
         self._check()

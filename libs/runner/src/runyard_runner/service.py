@@ -16,10 +16,11 @@ from runyard_events.ids import new_id
 from runyard_events.leases import BUCKET, Leases
 from runyard_events.log import EventLog
 from runyard_events.redact import Redactor
+from runyard_events.tasks import end_tasks
 from runyard_runner.adapter import Agent
 from runyard_runner.api import Direct, router
 from runyard_runner.attempt import Desk
-from runyard_runner.intake import Intake
+from runyard_runner.intake import CLEAN_UP_SECONDS, Intake
 from runyard_runner.processes import reap_orphans
 from runyard_runner.settings import RunnerSettings
 
@@ -112,5 +113,4 @@ async def make_desk(name: str, settings: RunnerSettings, agent: Agent, client: C
 
 
 async def _stopped(task: asyncio.Future[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await end_tasks(task, patience=CLEAN_UP_SECONDS + 2)

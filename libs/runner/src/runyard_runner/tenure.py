@@ -8,6 +8,7 @@ import structlog
 
 from runyard_events.errors import LogUnavailable
 from runyard_events.leases import RENEW_SECONDS, Lease, Leases
+from runyard_events.tasks import end_tasks
 
 logger = structlog.get_logger(__name__)
 
@@ -55,6 +56,5 @@ async def tenure(leases: Leases, run_id: str, holder: str) -> AsyncGenerator[Ten
     try:
         yield held
     finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+        await end_tasks(keeping)
         await held.release()

@@ -13,7 +13,7 @@ from runyard_events.commands import CommandBus
 from runyard_events.connection import connect
 from runyard_events.log import EventLog
 from runyard_events.projector import Projector
-from runyard_events.tasks import end
+from runyard_events.tasks import end_tasks
 from runyard_gateway.adapters.outputs import Outputs
 from runyard_gateway.adapters.probes import Probes
 from runyard_gateway.adapters.workspace import WorkspaceService
@@ -146,7 +146,7 @@ async def _connect(settings: Settings) -> Client:
 def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
     task = asyncio.ensure_future(work)
 
-    stack.push_async_callback(end, task)
+    stack.push_async_callback(end_tasks, task)
 
 
 _DESCRIPTION = """

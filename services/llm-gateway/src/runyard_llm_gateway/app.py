@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +11,7 @@ from nats.aio.client import Client
 
 from runyard_chassis import LLM_AUDIENCE, Database, Service, Tokens, create_app, get_logger
 from runyard_events import EventLog, Projector, connect
+from runyard_events.tasks import end_tasks
 from runyard_llm_gateway import store
 from runyard_llm_gateway.access import RunAccess
 from runyard_llm_gateway.api import router
@@ -150,6 +151,4 @@ async def _task(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end_tasks(task)

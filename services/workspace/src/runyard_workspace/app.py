@@ -11,6 +11,7 @@ from nats.aio.client import Client
 from runyard_chassis import CommandServer, Database, Service, create_app, get_logger
 from runyard_events import CommandBus, EventLog, Projector, connect
 from runyard_events.commands import ImportWorkspace, OpenWorktree, RemoveWorktree
+from runyard_events.tasks import end_tasks
 from runyard_workspace.api import ROUTERS, FileLimits, SessionTrees
 from runyard_workspace.handlers.checkpoints import Checkpoints
 from runyard_workspace.handlers.effects import Effects
@@ -130,11 +131,4 @@ async def _connect(settings: Settings) -> Client:
 def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
     task = asyncio.ensure_future(work)
 
-    async def stop() -> None:
-        while not task.done():
-            # More than once if need be: a message that arrives in the same moment can swallow a cancellation
-            # on its way through the client (`asyncio.wait_for` up to Python 3.11).
-            task.cancel()
-            await asyncio.wait([task], timeout=1)
-
-    stack.push_async_callback(stop)
+    stack.push_async_callback(end_tasks, task)

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from runyard_events.tasks import end_tasks
+
 logger = structlog.get_logger(__name__)
 
 _LONGEST_PAUSE = 10.0
@@ -18,9 +20,7 @@ async def kept_going(**loops: Callable[[], Awaitable[None]]) -> AsyncGenerator[N
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*tasks, patience=2)
 
 
 async def _keep(name: str, loop: Callable[[], Awaitable[None]]) -> None:

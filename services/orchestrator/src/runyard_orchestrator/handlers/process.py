@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from runyard_chassis import Problem, log_context
 from runyard_events import LogUnavailable, StoredEvent, bury
 from runyard_events.catalogue import TERMINAL_TYPES
+from runyard_events.tasks import end_tasks
 from runyard_events.topology import EVENTS, MAX_DELIVER
 from runyard_orchestrator.adapters.ledger import Cause
 from runyard_orchestrator.handlers.desk import Desk
@@ -64,9 +65,7 @@ class Process:
                 for message in await self._next(subscription):
                     await self._take(message)
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await end_tasks(*self._tasks)
 
     async def _next(self, subscription: Any) -> Sequence[Msg]:
         try:
@@ -179,7 +178,7 @@ async def _kept_alive(messages: Sequence[Msg]) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
-        telling.cancel()
+        await end_tasks(telling)
 
 
 async def _quietly(answer: Any) -> None:

@@ -1,0 +1,18 @@
+"""Ending tasks that talk to NATS."""
+
+import asyncio
+from typing import Any
+
+
+async def end_tasks(*tasks: "asyncio.Future[Any] | None", patience: float = 0.5) -> None:
+    """Cancels tasks and waits until every one of them has ended, whatever it ended with.
+
+    More than one cancellation may be needed: up to Python 3.11 `asyncio.wait_for`, which nats-py awaits
+    its answers with, loses one that comes in the same moment as the answer. `patience` is how many
+    seconds a task has before it is cancelled again: more than its own clean-up takes.
+    """
+    open_tasks = {task for task in tasks if task is not None and not task.done()}
+    while open_tasks:
+        for task in open_tasks:
+            task.cancel()
+        _, open_tasks = await asyncio.wait(open_tasks, timeout=patience)
