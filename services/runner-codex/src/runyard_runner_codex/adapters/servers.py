@@ -42,6 +42,11 @@ class Servers:
         self._seats: dict[str, _Seat] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
+    @property
+    def sessions(self) -> set[str]:
+        """Sessions that have a process or wait for one."""
+        return set(self._seats)
+
     async def claim(self, start: AgentStart) -> Warm:
         """The session's process for one turn; waits while another turn of the session holds it."""
         seat = self._seats.setdefault(start.session_id, _Seat())
