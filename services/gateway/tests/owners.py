@@ -108,6 +108,9 @@ class Owners:
         return await self._done(_run(command), RunSteerRequested(text=command.payload.text))
 
     async def answer_approval(self, command: Command[AnswerApproval]) -> Reply:
+        asked = [one async for one in self._log.replay(_run(command).subject("lifecycle"))]
+        if command.payload.approval_id not in {getattr(one.event.payload, "approval_id", None) for one in asked}:
+            raise NotFound("The run has no such approval.", type="approval-not-found")
         answer = command.payload.model_dump(include={"approval_id", "decision", "answers", "message"}, by_alias=False)
         return await self._done(_run(command), ApprovalResolved(**answer), RunApprovalResolved(**answer))
 

@@ -52,6 +52,27 @@ async def test_a_told_story_is_read_back_on_every_route(api: httpx.AsyncClient, 
     assert stream.headers["x-accel-buffering"] == "no"
 
 
+async def test_messages_are_told_run_after_run_though_a_prompt_waited(
+    api: httpx.AsyncClient, gateway: Running, story: Story
+) -> None:
+    ws, session, first, second = (str(uuid4()) for _ in range(4))
+    await story.tell(story.session(session), *opened(ws))
+    await story.tell(story.run(session, first), *requested(ws, "one"))
+    await story.tell(story.run(session, second), *requested(ws, "two"))
+    await story.tell(story.run(session, first), *worked(session), *completed(), source="runner-codex.1")
+    end = await story.tell(story.run(session, second), *worked(session), *completed(), source="runner-codex.1")
+
+    told: list[tuple[str, str]] = []
+    cursor: dict[str, Any] = {"min_seq": end}
+    for _ in range(4):
+        page = (await api.get(f"/api/sessions/{session}/messages", params={"limit": 1, **cursor})).json()
+        told += [(one["run_id"], one["role"]) for one in page["items"]]
+        cursor = {"cursor": page["next_cursor"]}
+
+    assert told == [(first, "user"), (first, "assistant"), (second, "user"), (second, "assistant")]
+    assert cursor == {"cursor": None}
+
+
 async def test_the_archive_has_every_event_as_it_was_appended(
     api: httpx.AsyncClient, gateway: Running, story: Story, event_log: EventLog
 ) -> None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import ConfigDict
 from sqlalchemy import RowMapping
 
-from runyard_chassis import CallerDep, NotFound
+from runyard_chassis import CallerDep
 from runyard_events.catalogue import Answer
 from runyard_events.commands import AnswerApproval
 from runyard_gateway.api.dependencies import GatewayDep, ReaderDep, known_run
@@ -73,8 +73,8 @@ async def answer_approval(
     response: Response,
 ) -> ApprovalView:
     row = await known_run(gateway, caller, run_id)
-    if not await gateway.records.approvals(caller.tenant, str(run_id), approval_id):
-        raise NotFound("The run has asked no such thing.", type="approval-not-found")
+    # Whether the run has asked this is the orchestrator's to say: its client may have seen the question in
+    # the stream before our rows show it.
     wanted = AnswerApproval(
         session_id=row["session_id"],
         run_id=str(run_id),

@@ -14,6 +14,7 @@ from sqlalchemy import (
     literal,
     null,
     select,
+    tuple_,
     union_all,
 )
 
@@ -71,9 +72,21 @@ class Records:
         return await self._one(_SESSION, tenant=tenant, id=session_id)
 
     async def messages(self, tenant: str, session_id: str, cut: Cut) -> Rows:
-        """What was said in a session, oldest first."""
-        statement = _of(messages, tenant).where(messages.c.session_id == session_id)
-        return rows(await self._all(oldest_first(statement, messages.c.id, cut)), cut, "id")
+        """What was said in a session, run after run in the order of the queue."""
+        # A run that waits in the queue has its prompt in the log before the answers of the runs ahead of it.
+        place = tuple_(runs.c.first_seq, messages.c.id)
+        told = messages.join(runs, runs.c.id == messages.c.run_id)
+        statement = (
+            select(messages)
+            .select_from(told)
+            .where(messages.c.tenant_id == tenant, messages.c.session_id == session_id)
+            .order_by(place)
+            .limit(cut.limit + 1)
+        )
+        if cut.after is not None:
+            seen = select(runs.c.first_seq, messages.c.id).select_from(told).where(messages.c.id == cut.after)
+            statement = statement.where(place > seen.scalar_subquery())
+        return rows(await self._all(statement), cut, "id")
 
     async def runs(self, tenant: str, cut: Cut, session_id: str | None = None, status: str | None = None) -> Rows:
         """Runs with usage and queue position, newest first."""
