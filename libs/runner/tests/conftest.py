@@ -1,6 +1,5 @@
 """A bench with a stub agent."""
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +7,8 @@ import pytest
 from nats.aio.client import Client
 
 from runyard_runner.settings import RunnerSettings
-from runyard_runner.testbench import KEY, Bench, make_bench
+from runyard_runner.testbench import KEY, Bench, MakeBench, make_bench
 from runyard_runner.testing import Say, Script, Step, StubAgent
-
-MakeBench = Callable[..., Awaitable[Bench]]
 
 
 @pytest.fixture
@@ -28,9 +25,3 @@ def bench(nats_client: Client, tenant: str, tmp_path: Path) -> MakeBench:
         return await make_bench(nats_client, agent, RunnerSettings.model_validate(values), tenant=tenant)
 
     return make
-
-
-def stub(made: Bench) -> StubAgent:
-    """The bench's agent."""
-    assert isinstance(made.desk.agent, StubAgent)
-    return made.desk.agent

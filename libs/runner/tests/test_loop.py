@@ -13,9 +13,8 @@ from runyard_events.envelope import Envelope
 from runyard_runner.adapter import Ask
 from runyard_runner.attempt import Outcome, take
 from runyard_runner.processes import family_of, start_time
+from runyard_runner.testbench import MakeBench, stub
 from runyard_runner.testing import AskFor, Break, Hang, Say, Spawn, UseTool
-
-from .conftest import MakeBench, stub
 
 ASK = Ask(key="7", kind="command", title="rm", detail={"command": "rm -rf build"})
 

@@ -16,11 +16,9 @@ from runyard_events.commands import CommandBus, Reply, decode_command
 from runyard_events.topology import COMMANDS
 from runyard_runner.service import build_runner
 from runyard_runner.settings import RunnerSettings
-from runyard_runner.testbench import KEY, Bench
+from runyard_runner.testbench import KEY, Bench, MakeBench, stub
 from runyard_runner.testing import Hang, Say, StubAgent
 from runyard_stack.embedded.ports import free_port
-
-from .conftest import MakeBench, stub
 
 JWT = "j" * 40
 

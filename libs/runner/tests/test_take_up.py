@@ -19,12 +19,10 @@ from runyard_events.writer import Writer
 from runyard_runner.adapter import AgentStart, Ask
 from runyard_runner.attempt import Outcome, take
 from runyard_runner.settings import RunnerSettings
-from runyard_runner.testbench import KEY, make_bench
+from runyard_runner.testbench import KEY, MakeBench, make_bench, stub
 from runyard_runner.testing import AskFor, Hang, Say, Step, StubAgent, UseTool
 from runyard_stack.embedded.nats import NatsServer
 from runyard_stack.embedded.ports import free_port
-
-from .conftest import MakeBench, stub
 
 ASK = Ask(key="7", kind="command", title="rm", detail={"command": "rm -rf build"})
 

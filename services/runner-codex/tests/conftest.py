@@ -1,10 +1,9 @@
 """The real Codex, offline: a bench, and the scripted model as a server of its own."""
 
-import json
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,9 @@ import httpx
 import pytest
 from nats.aio.client import Client
 
-from runyard_runner.testbench import KEY, Bench, make_bench
+from runyard_runner.testbench import KEY, Bench, MakeBench, make_bench
 from runyard_runner_codex.adapters.agent import CodexAgent
 from runyard_runner_codex.settings import Settings
-
-MakeBench = Callable[..., Awaitable[Bench]]
-
-
-def script(*steps: dict[str, Any]) -> str:
-    """A prompt that makes the scripted model act."""
-    return f"[[script: {json.dumps({'steps': steps})}]]"
 
 
 @pytest.fixture(scope="session")

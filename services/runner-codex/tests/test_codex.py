@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +11,8 @@ from runyard_events.catalogue import RunApprovalResolved, RunCancelRequested, Ru
 from runyard_events.envelope import Envelope
 from runyard_runner.attempt import take
 from runyard_runner.processes import family_of, start_time
-from runyard_runner.testbench import Bench
+from runyard_runner.testbench import Bench, MakeBench, script
 from runyard_runner_codex.adapters.agent import CodexAgent
-
-from .conftest import MakeBench, script
 
 pytestmark = pytest.mark.agents
 
@@ -22,13 +21,19 @@ def payloads(events: list[Envelope], event_type: str) -> list[Any]:
     return [event.payload for event in events if event.type == event_type]
 
 
-async def answered(made: Bench, prompt: str, decision: str) -> list[Envelope]:
-    """A run whose one approval is answered."""
+async def answered(made: Bench, prompt: str, decision: str, answer: str | None = None) -> list[Envelope]:
+    """A run whose one approval or question is answered."""
     order = await made.request(prompt, approval_policy="on-request")
     run_id = order.payload.run_id
     running = asyncio.create_task(take(made.desk, order))
     asked = await made.until(run_id, lambda event: event.type == "run.approval_requested")
-    resolved = RunApprovalResolved.model_validate({"approval_id": asked.payload.approval_id, "decision": decision})
+    resolved = RunApprovalResolved.model_validate(
+        {
+            "approval_id": asked.payload.approval_id,
+            "decision": decision,
+            "answers": {one["id"]: answer for one in asked.payload.questions} or None,
+        }
+    )
     await made.orchestrate(run_id, resolved)
     await running
     return await made.events(run_id)
@@ -113,6 +118,46 @@ async def test_cancel_as_an_answer_ends_the_run(bench: MakeBench) -> None:
     prompt = script({"run": "echo escalated", "escalate": "because"}, {"say": "went on"})
     events = await answered(made, prompt, "cancel")
     assert events[-1].type == "run.cancelled"
+
+
+async def test_a_file_outside_the_worktree_is_asked_for_with_its_diff(bench: MakeBench) -> None:
+    made = await bench()
+    outside = Path.home() / f"runyard-test-{made.session}.md"
+    prompt = script({"write": str(outside), "text": "words\n"}, {"say": "ok"})
+    try:
+        events = await answered(made, prompt, "accept")
+        asked = payloads(events, "run.approval_requested")[0]
+        assert (asked.ask_kind, asked.title) == ("file_change", str(outside))
+        assert asked.detail["changes"][0]["diff"].endswith("+words\n")
+        assert outside.read_text() == "words\n"
+        outside.unlink()
+        events = await answered(made, prompt, "decline")
+        assert payloads(events, "ui.tool.result")[0].status == "declined"
+        assert payloads(events, "ui.file.changed") == []
+        assert not outside.exists()
+    finally:
+        outside.unlink(missing_ok=True)
+
+
+async def test_a_question_gets_its_answer(bench: MakeBench) -> None:
+    made = await bench()
+    events = await answered(made, "[[script: question]]", "accept", "blue")
+    asked = payloads(events, "run.approval_requested")[0]
+    assert (asked.ask_kind, asked.title) == ("question", "Which colour?")
+    assert [option["label"] for option in asked.questions[0]["options"]] == ["red", "blue"]
+    sent = [one.root["result"] for one in payloads(events, "raw.sent") if "result" in one.root]
+    assert [list(one["answers"].values()) for one in sent] == [[{"answers": ["blue"]}]]
+    assert events[-1].type == "run.completed"
+
+
+async def test_a_sub_agent_has_its_own_beginning_and_end(bench: MakeBench) -> None:
+    made = await bench()
+    events = await made.run("[[script: subagent]]", model="scripted")
+    (begun,), (ended,) = payloads(events, "ui.subagent.started"), payloads(events, "ui.subagent.ended")
+    assert (ended.subagent_id, ended.summary) == (begun.subagent_id, "The sub-agent is done.")
+    parents = {call.tool_name: call.parent_call_id for call in payloads(events, "ui.tool.call")}
+    assert parents["shell"] == begun.call_id
+    assert [one.text for one in payloads(events, "ui.message.assistant.final")] == ["The sub-agent was started."]
 
 
 async def test_cancel_in_the_middle_of_a_command_leaves_nothing_running(bench: MakeBench) -> None:

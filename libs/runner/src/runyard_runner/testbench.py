@@ -1,6 +1,7 @@
 """A runner's desk on a real log, and around it what the orchestrator would do. For tests of agents."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from runyard_events.writer import Writer
 from runyard_runner.adapter import Agent
 from runyard_runner.attempt import Desk, take
 from runyard_runner.settings import RunnerSettings
+from runyard_runner.testing import StubAgent
 
 KEY = "k" * 40
 CANARY = "canary-secret-0123456789"
@@ -75,6 +77,21 @@ class Bench:
         order = await self.request(prompt, **changes)
         await take(self.desk, order)
         return await self.events(order.payload.run_id)
+
+
+MakeBench = Callable[..., Awaitable[Bench]]
+"""What tests call their fixture for: a bench with settings changed by keyword."""
+
+
+def script(*steps: dict[str, Any]) -> str:
+    """A prompt that makes the scripted model take these steps."""
+    return f"[[script: {json.dumps({'steps': steps})}]]"
+
+
+def stub(made: Bench) -> StubAgent:
+    """The bench's agent, when it is the scripted one."""
+    assert isinstance(made.desk.agent, StubAgent)  # noqa: S101 - a test's own mistake
+    return made.desk.agent
 
 
 async def make_bench(

@@ -24,6 +24,9 @@ def command_line(binary: Path, settings: Settings) -> list[str]:
         "features.plugins": "false",
         # A login shell per thread, to know its variables: commands run in one anyway.
         "features.shell_snapshot": "false",
+        # Without it a question of the agent is answered by Codex itself, with nothing.
+        "features.default_mode_request_user_input": "true",
+        "suppress_unstable_features_warning": "true",
         "features.unbounded_connection_retries": "false",
         "shell_environment_policy.ignore_default_excludes": "false",
         "sandbox_workspace_write.network_access": "true" if settings.codex_network_access else "false",
