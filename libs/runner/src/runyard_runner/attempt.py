@@ -150,8 +150,8 @@ class _Attempt:
     async def _work(self) -> None:
         started_at = self._state.started_at or datetime.now(UTC)
         items = await self._left_open()
-        await self._journal.lifecycle(self._first())
         start = self._agent_start()
+        await self._journal.lifecycle(self._first())
         async with self._publishing() as publisher:
             loop = RunLoop(
                 agent=self._desk.agent,

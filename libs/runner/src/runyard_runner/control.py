@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import structlog
+
 from runyard_events.catalogue import (
     TERMINAL_TYPES,
     RunApprovalResolved,
@@ -16,6 +18,8 @@ from runyard_events.log import EventLog
 from runyard_events.stored import StoredEvent
 from runyard_runner.adapter import Decision
 from runyard_runner.state import decision_of
+
+logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,11 @@ class Control:
     async def follow(self, from_seq: int) -> None:
         """Reads for ever, starting with the event at `from_seq` (the attempt's own start)."""
         async for stored in self._log.follow(self._subject, from_seq=from_seq):
-            await self._act(stored)
+            try:
+                await self._act(stored)
+            except Exception:
+                # Whatever one event brings about, the next one may be the request to stop.
+                logger.exception("control.failed", subject=self._subject, seq=stored.stream_seq)
 
     async def _act(self, stored: StoredEvent) -> None:
         event = stored.event

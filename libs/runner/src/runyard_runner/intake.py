@@ -114,8 +114,10 @@ class Intake:
             outcome = await take(self._desk, command)
         except LogUnavailable as error:
             logger.warning("run.postponed", run_id=run_id, error=str(error))
+            outcome = Outcome.HELD
         except Exception:
             logger.exception("run.failed", run_id=run_id)
+            outcome = Outcome.HELD
         finally:
             del self._running[run_id]
             await end_tasks(beating)
