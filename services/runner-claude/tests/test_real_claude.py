@@ -121,7 +121,7 @@ async def session(model_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("ANTHROPIC_API_KEY", SECRET_OF_THE_RUNNER)
     cwd = tmp_path / "repo"
     cwd.mkdir()
-    agent = ClaudeAgent(tmp_path / "agents", model="claude-scripted")
+    agent = ClaudeAgent(tmp_path / "agents", model="claude-scripted", retries=2)
     yield Session(agent, model_url, tmp_path / "agents" / "session-1", cwd)
     await agent.close()
 

@@ -8,5 +8,5 @@ from runyard_runner_claude.settings import Settings
 
 def build(settings: Settings) -> Service:
     """The service that drives Claude."""
-    agent = ClaudeAgent(settings.agents_root, model=settings.model)
+    agent = ClaudeAgent(settings.agents_root, model=settings.model, retries=settings.claude_max_retries)
     return build_runner("runner-claude", "claude", settings, agent)

@@ -19,9 +19,10 @@ class ClaudeAgent:
 
     name = "claude"
 
-    def __init__(self, folder: Path, *, model: str | None = None) -> None:
+    def __init__(self, folder: Path, *, model: str | None = None, retries: int = 6) -> None:
         self._folder = folder
         self._model = model
+        self._retries = retries
         self._turns: set[ClaudeTurn] = set()
 
     async def start(self, start: AgentStart) -> "ClaudeTurn":
@@ -29,7 +30,13 @@ class ClaudeAgent:
         kind = await asyncio.to_thread(_turn_kind)
         # The session's last run has ended, but its process may still be writing the transcript to resume.
         await asyncio.gather(*(turn.gone() for turn in self._turns if turn.session_id == start.session_id))
-        turn = kind(start, folder=self._folder, model=self._model, on_close=lambda: self._turns.discard(turn))
+        turn = kind(
+            start,
+            folder=self._folder,
+            model=self._model,
+            retries=self._retries,
+            on_close=lambda: self._turns.discard(turn),
+        )
         self._turns.add(turn)
         await turn.open()
         return turn

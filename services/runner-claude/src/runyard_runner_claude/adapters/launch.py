@@ -14,7 +14,7 @@ from runyard_runner_claude.asks import QUESTION_TOOL
 NEVER_OFFERED = ("CronCreate", "CronDelete", "CronList", "ScheduleWakeup", "EnterWorktree", "ExitWorktree")
 
 
-def environment(start: AgentStart, home: Home) -> dict[str, str]:
+def environment(start: AgentStart, home: Home, *, retries: int) -> dict[str, str]:
     """Everything that Claude's process finds in its environment."""
     return {
         **start.env,
@@ -27,7 +27,7 @@ def environment(start: AgentStart, home: Home) -> dict[str, str]:
         "CLAUDE_CODE_ENABLE_TASKS": "0",
         "CLAUDE_CODE_ENABLE_TODO_TOOLS": "1",
         "CLAUDE_CODE_ENTRYPOINT": "sdk-py",
-        "CLAUDE_CODE_MAX_RETRIES": "2",
+        "CLAUDE_CODE_MAX_RETRIES": str(retries),
         "CLAUDE_CODE_TMPDIR": str(home.temporary),
         "CLAUDE_CONFIG_DIR": str(home.config),
         # Tools that have to be searched for need content blocks that only Anthropic's own endpoint knows.

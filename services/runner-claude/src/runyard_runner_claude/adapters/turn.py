@@ -31,7 +31,9 @@ _ACCEPT = Decision(kind="accept")
 class ClaudeTurn:
     """A running turn in a process of its own."""
 
-    def __init__(self, start: AgentStart, *, folder: Path, model: str | None, on_close: Callable[[], None]) -> None:
+    def __init__(
+        self, start: AgentStart, *, folder: Path, model: str | None, retries: int, on_close: Callable[[], None]
+    ) -> None:
         home = Home(start.home, start.run_id)
         home.prepare(start.run_token)
         opening = home.opening(start.thread_id, start.native_thread_id)
@@ -44,7 +46,11 @@ class ClaudeTurn:
         self._translator = Translator(start.cwd, asks=self._asks)
         self._tape = Tape()
         self._transport = RecordingTransport(
-            chosen, cwd=start.cwd, env=environment(start, home), folder=folder, tape=self._tape
+            chosen,
+            cwd=start.cwd,
+            env=environment(start, home, retries=retries),
+            folder=folder,
+            tape=self._tape,
         )
         self._client = ClaudeSDKClient(control_options(start, self._may_use), transport=self._transport)
         self._answers: dict[str, asyncio.Future[Decision]] = {}
