@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from runyard_stack.embedded.ports import free_port
 
 
 @contextlib.contextmanager
-def scripted_model() -> Iterator[str]:
+def scripted_model() -> Generator[str]:
     """The scripted model as a server of its own; its base address."""
     port = free_port()
     argv = [sys.executable, "-m", "runyard_llm_gateway.providers.scripted", "--port", str(port)]
@@ -65,16 +65,17 @@ async def codex(model: str, cwd: Path, prompt: str) -> None:
         cwd=cwd,
         limit=64 * 1024 * 1024,
     )
-    assert process.stdin
-    assert process.stdout
+    stdin, stdout = process.stdin, process.stdout
+    assert stdin
+    assert stdout
     number = 0
 
     async def ask(method: str, params: dict[str, Any]) -> Any:
         nonlocal number
         number += 1
-        process.stdin.write(json.dumps({"id": number, "method": method, "params": params}).encode() + b"\n")
+        stdin.write(json.dumps({"id": number, "method": method, "params": params}).encode() + b"\n")
         while True:
-            message = json.loads(await process.stdout.readline())
+            message = json.loads(await stdout.readline())
             if message.get("id") == number and "method" not in message:
                 return message["result"]
 
@@ -83,14 +84,10 @@ async def codex(model: str, cwd: Path, prompt: str) -> None:
             "initialize",
             {"clientInfo": {"name": "bench", "version": "1"}, "capabilities": {"experimentalApi": True}},
         )
-        process.stdin.write(b'{"method":"initialized"}\n')
-        thread = await ask(
-            "thread/start", {"cwd": str(cwd), "sandbox": "workspace-write", "approvalPolicy": "never"}
-        )
-        await ask(
-            "turn/start", {"threadId": thread["thread"]["id"], "input": [{"type": "text", "text": prompt}]}
-        )
-        while json.loads(await process.stdout.readline()).get("method") != "turn/completed":
+        stdin.write(b'{"method":"initialized"}\n')
+        thread = await ask("thread/start", {"cwd": str(cwd), "sandbox": "workspace-write", "approvalPolicy": "never"})
+        await ask("turn/start", {"threadId": thread["thread"]["id"], "input": [{"type": "text", "text": prompt}]})
+        while json.loads(await stdout.readline()).get("method") != "turn/completed":
             pass
     finally:
         process.kill()

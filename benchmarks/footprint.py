@@ -31,7 +31,8 @@ def main() -> None:
     total = sum(sizes.values()) / 2**20
     servers = sum(size for name, size in sizes.items() if "nats" in name or "postgres" in name) / 2**20
     print(
-        f"(f) idle stack {total:.0f} MB (NATS and PostgreSQL {servers:.0f} MB, ratio {total / servers:.1f}; goal < 400), "
+        f"(f) idle stack {total:.0f} MB (NATS and PostgreSQL {servers:.0f} MB, ratio {total / servers:.1f}; "
+        f"goal < 400), "
         f"warm start to ready {ready:.1f} s (goal < 5)"
     )
 

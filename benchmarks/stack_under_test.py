@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def _runyard(home: Path, port_base: int, *arguments: str) -> str:
 
 
 @contextlib.contextmanager
-def running_stack(*, processes: bool = False) -> Iterator[StackUnderTest]:
+def running_stack(*, processes: bool = False) -> Generator[StackUnderTest]:
     """A stack that was started once before, so what is measured is the warm start."""
     with tempfile.TemporaryDirectory(prefix="runyard-bench-", ignore_cleanup_errors=True) as folder:
         home, base = Path(folder), free_port() // 20 * 20
@@ -68,7 +68,7 @@ def running_stack(*, processes: bool = False) -> Iterator[StackUnderTest]:
 
 
 @contextlib.contextmanager
-def repository() -> Iterator[Path]:
+def repository() -> Generator[Path]:
     """A small Git repository."""
     with tempfile.TemporaryDirectory(prefix="runyard-repo-") as name:
         folder = Path(name)
@@ -88,7 +88,7 @@ class Client:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def of(cls, stack: StackUnderTest) -> AsyncIterator["Client"]:
+    async def of(cls, stack: StackUnderTest) -> AsyncGenerator["Client"]:
         """A client with the admin's token."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         headers = {"Authorization": f"Bearer {stack.token}"}

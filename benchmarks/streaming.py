@@ -126,7 +126,7 @@ async def new_run(on: Bench) -> Run:
         f"http://127.0.0.1:{on.gateway_port}/api/runs/{run}?min_seq={seq}",
         headers={"Authorization": f"Bearer {on.token}"},
     )
-    await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=30).read())  # noqa: S310
+    await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=30).read())
     return Run(scope, writer)
 
 

@@ -40,9 +40,7 @@ class Stack:
 
     def run(self, *arguments: str, check: bool = True, timeout: float = 150) -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-m", "runyard_stack", *arguments]
-        done = subprocess.run(
-            argv, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False
-        )
+        done = subprocess.run(argv, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False)
         assert not check or done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}\n{self.logs()}"
         return done
 
