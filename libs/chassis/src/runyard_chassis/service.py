@@ -217,7 +217,7 @@ async def _with_signals(main: Callable[[asyncio.Event], Coroutine[Any, Any, None
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     try:
-        import uvloop  # noqa: PLC0415
+        from runyard_chassis.loop import new_event_loop  # noqa: PLC0415
     except ImportError:
         return asyncio.new_event_loop
-    return uvloop.new_event_loop
+    return new_event_loop
