@@ -86,6 +86,15 @@ def data_folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def data_folder_of_module() -> Iterator[Path]:
+    """The same, for the tests of one module."""
+    folder = Path(tempfile.mkdtemp(prefix="runyard-stack-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest, data_folder: Path) -> Iterator[Stack]:
     processes = request.config.getoption("--stack") == "processes"
