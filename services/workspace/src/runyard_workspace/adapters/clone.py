@@ -103,7 +103,7 @@ class Cloner:
         )
         try:
             async with asyncio.timeout(self._limits.seconds):
-                async with git.start(*args) as process:
+                async with git.start(*args, dies_with_service=True) as process:
                     verdict = asyncio.ensure_future(self._watch(copy.parent, process))
                     try:
                         await self._follow(process, said, tell)

@@ -99,8 +99,13 @@ class Git:
         settings: Mapping[str, str] | None = None,
         stdin: bool = False,
         cwd: Path | None = None,
+        dies_with_service: bool = False,
     ) -> AsyncGenerator[asyncio.subprocess.Process]:
-        """A running Git in a process group of its own; on the way out, what is left of it is killed."""
+        """A running Git in a process group of its own; on the way out, what is left of it is killed.
+
+        One that `dies_with_service` is started by fork, for which the event loop stands still 10 ms or more;
+        the others by vfork, which takes half of one. A service that is killed leaves those to their end.
+        """
         process = await asyncio.create_subprocess_exec(
             self.executable,
             *args,
@@ -110,7 +115,7 @@ class Git:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=_die_with_parent(),
+            preexec_fn=_die_with_parent() if dies_with_service else None,
         )
         try:
             yield process
