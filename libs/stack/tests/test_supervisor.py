@@ -220,8 +220,8 @@ async def test_a_second_stack_on_the_same_folder_is_refused_and_the_first_lives_
 
 
 @pytest.mark.usefixtures("toy")
-async def test_two_stacks_live_side_by_side(layout: Layout, tmp_path: Path) -> None:
-    other = Layout(tmp_path / "other", free_base(besides=layout.port_base))
+async def test_two_stacks_live_side_by_side(layout: Layout) -> None:
+    other = Layout(layout.home / "beside", free_base(besides=layout.port_base))
     both = [Running(layout), Running(other)]
     for running in both:
         await running.ready()
