@@ -36,7 +36,7 @@ class MemoryLog:
 
     async def append_all(self, appends: Sequence[Append]) -> int:
         for one in appends:
-            last = self.last(one.subject)
+            last = self.newest(one.subject)
             if one.expect is None or one.expect == (last.stream_seq if last else 0):
                 continue
             newest = [other for other in appends if other.subject == one.subject][-1]
@@ -47,7 +47,13 @@ class MemoryLog:
             self.stored.append(StoredEvent(len(self.stored) + 1, one.subject, encode(one.event)))
         return len(self.stored)
 
-    def last(self, subject: str) -> StoredEvent | None:
+    async def append_each(self, appends: Sequence[Append]) -> list[int]:
+        return [await self.append_all([one]) for one in appends]
+
+    async def last(self, subject: str) -> StoredEvent | None:
+        return self.newest(subject)
+
+    def newest(self, subject: str) -> StoredEvent | None:
         return next((one for one in reversed(self.stored) if one.subject == subject), None)
 
 
@@ -95,6 +101,11 @@ class Simulation:
         except Conflict:
             return None
 
+    def is_behind(self, run_id: str) -> bool:
+        """Whether the rows do not show the newest about a run."""
+        last = self.log.newest(Scope.run(KEY.tenant_id, KEY.session_id, run_id).subject("lifecycle"))
+        return last is not None and last.stream_seq > self.run_place
+
     def holds(self, planned: Planned) -> bool:
         return any(
             one.address.run_id == planned.run_id and one.event.payload == planned.payload for one in self.log.stored
@@ -103,7 +114,7 @@ class Simulation:
     def runner_says(self, run_id: str, payload: AnyPayload) -> bool:
         """The runner's append, guarded by the newest place; False when the run has ended."""
         scope = Scope.run(KEY.tenant_id, KEY.session_id, run_id)
-        last = self.log.last(scope.subject("lifecycle"))
+        last = self.log.newest(scope.subject("lifecycle"))
         if last is None or last.event.type in TERMINAL_TYPES:
             return False
         seq = self.runner_seq.get(run_id, 0) + 1

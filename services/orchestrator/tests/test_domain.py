@@ -17,6 +17,7 @@ from runyard_events.catalogue import (
     RunDispatched,
     RunRequested,
     RunStarted,
+    SessionRunQueued,
 )
 from runyard_events.commands import (
     AnswerApproval,
@@ -104,8 +105,18 @@ def command(world: Simulation, payload: CommandPayload, command_id: str) -> None
 
 def look(world: Simulation) -> bool:
     """The process manager or the reconciler looks at the session; whether it wrote something."""
-    owed = owed_events(world.state())
-    return bool(owed) and world.write(world.state(), owed, "look") is not None
+    state = world.state()
+    owed = owed_events(state)
+    for planned in owed:
+        if isinstance(planned.payload, SessionRunQueued) and world.is_behind(planned.payload.queued_run_id):
+            return False
+    return bool(owed) and world.write(state, owed, "look") is not None
+
+
+def settle(world: Simulation) -> None:
+    """Looks until nothing is owed."""
+    while look(world):
+        world.catch_up()
 
 
 def runner(world: Simulation, what: str, run_id: str) -> None:
@@ -153,6 +164,8 @@ def play(script: Script) -> Simulation:
             case _:
                 look(world)
         world.follow(lag)
+        if lag is None and act != "look":
+            settle(world)
     return world
 
 
@@ -211,12 +224,17 @@ def test_every_run_ends_exactly_once_and_nothing_follows(script: Script) -> None
 def test_runs_become_active_in_the_order_of_the_queue(script: Script) -> None:
     world = play(script)
     finish(world)
+    placed = [
+        getattr(one.event.payload, "queued_run_id", None) or one.event.payload.active_run_id
+        for one in world.log.stored
+        if one.event.type in {"session.run_queued", "session.run_activated"}
+    ]
     queued = [one.event.payload.queued_run_id for one in world.log.stored if one.event.type == "session.run_queued"]
     activated = [
         one.event.payload.active_run_id for one in world.log.stored if one.event.type == "session.run_activated"
     ]
     assert len(set(queued)) == len(queued)
-    assert activated == [run_id for run_id in queued if run_id in activated]
+    assert activated == [run_id for run_id in dict.fromkeys(placed) if run_id in activated]
 
 
 @settings(max_examples=300, deadline=None)
@@ -287,22 +305,26 @@ def test_of_two_decisions_on_the_same_old_rows_the_second_is_decided_again() -> 
     world = play([])
     stale = world.state()
     for run_id in ("run-1", "run-2"):
-        decision = decisions.request_run(stale, request(run_id), Sender("ada", run_id), Limits())
-        assert not isinstance(decision, Refusal)
-        written = world.write(stale, decision, run_id)
+        accepted = decisions.request_run(stale, request(run_id), Sender("ada", run_id), Limits())
+        assert not isinstance(accepted, Refusal)
+        state = stale.after([(run_id, Fact(accepted[0].payload, 99, datetime.now(UTC)))])
+        written = world.write(state, owed_events(state), run_id)
         assert (written is None) == (run_id == "run-2")
 
 
 def test_a_new_prompt_does_not_overtake_those_that_wait() -> None:
-    world = play([((request("run-1"), 0), None), ("runner", None), ((request("run-2"), 0), None), ("complete", None)])
+    world = play([((request("run-1"), 0), None), ("runner", None), ((request("run-2"), 0), None)])
+    runner(world, "complete", "run-1")
+    command(world, request("run-3"), "late")
+    world.catch_up()
     state = world.state()
     assert state.idle
-    assert state.session.queue == ("run-2",)
-
-    decision = decisions.request_run(state, request("run-3"), Sender("ada", "c"), Limits())
-
-    assert not isinstance(decision, Refusal)
-    assert "run.dispatched" not in {planned.payload.TYPE for planned in decision}
+    assert state.waiting == ("run-2", "run-3")
+    assert [planned.payload.active_run_id for planned in owed_events(state)] == ["run-2"]  # type: ignore[attr-defined]
+    settle(world)
+    world.catch_up()
+    after = world.state()
+    assert (after.session.active_run_id, after.session.queue) == ("run-2", ("run-3",))
 
 
 def test_words_delivered_twice_are_said_once() -> None:

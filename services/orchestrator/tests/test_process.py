@@ -2,15 +2,16 @@
 
 import asyncio
 
+import pytest
+
 from runyard_events import Scope, Writer, new_id
 from runyard_events.catalogue import (
     RunDispatched,
     RunRequested,
     SessionRunActivated,
-    SessionRunQueued,
     UiMessageUser,
 )
-from runyard_events.commands import CreateSession, DeleteSession, StartRun
+from runyard_events.commands import CreateSession, DeleteSession, RequestRun, StartRun
 
 from .conftest import World, serving
 
@@ -41,11 +42,14 @@ async def test_a_session_whose_worktree_is_made_while_the_service_is_away_become
         await world.seen(asked.session_id, "session.ready")
 
 
-async def test_a_dispatch_that_was_decided_but_not_sent_is_sent_by_the_next_process(surroundings: World) -> None:
+@pytest.mark.parametrize("done", [2, 3, 4])
+async def test_a_prompt_whose_process_died_at_any_step_is_carried_on_by_the_next(
+    surroundings: World, done: int
+) -> None:
     world = surroundings
     async with serving(world.settings):
         session_id = await world.session()
-    # A process that died between its append and its command leaves exactly these events.
+    # A process that died between its appends and its command leaves exactly these events.
     run_id = new_id()
     session = Scope.session(world.tenant, session_id)
     run = Writer(world.log, scope=Scope.run(world.tenant, session_id, run_id), source="orchestrator")
@@ -53,19 +57,41 @@ async def test_a_dispatch_that_was_decided_but_not_sent_is_sent_by_the_next_proc
     assert stands is not None
     about = Writer(world.log, scope=session, source="orchestrator", next_seq=stands.event.seq + 1)
     requested = RunRequested(prompt="Go.", workspace_id=world.workspace_id, runner_type="codex")
-    batch = [
+    steps = [
         run.place(run.stamp(requested), 0),
         run.place(run.stamp(UiMessageUser(text="Go."))),
-        about.place(about.stamp(SessionRunQueued(queued_run_id=run_id, position=0)), stands.stream_seq),
-        about.place(about.stamp(SessionRunActivated(active_run_id=run_id))),
+        about.place(about.stamp(SessionRunActivated(active_run_id=run_id)), stands.stream_seq),
         run.place(run.stamp(RunDispatched(runner_type="codex"))),
     ]
-    await world.log.append_all(batch)
+    await world.log.append_many(steps[:done])
 
     async with serving(world.settings):
         started = await asyncio.wait_for(world.runner.started(run_id), 20)
         assert started.command.payload.prompt == "Go."
         await started.complete()
+    own = [one.event.seq for one in await world.events(session_id, run_id) if one.event.source == "orchestrator"]
+    assert own == [1, 2, 3]
+
+
+async def test_a_prompt_cut_short_before_its_line_of_the_transcript_is_completed_when_it_comes_again(
+    surroundings: World,
+) -> None:
+    world = surroundings
+    async with serving(world.settings):
+        session_id = await world.session()
+    run_id, command_id = new_id(), new_id()
+    run = Writer(world.log, scope=Scope.run(world.tenant, session_id, run_id), source="orchestrator")
+    requested = RunRequested(prompt="Go.", workspace_id=world.workspace_id, runner_type="codex")
+    await world.log.append(run.place(run.stamp(requested, causation_id=command_id), 0))
+
+    async with serving(world.settings):
+        again = RequestRun(session_id=session_id, run_id=run_id, prompt="Go.")
+        assert (await world.ask(again, command_id=command_id)).ok
+        await (await asyncio.wait_for(world.runner.started(run_id), 20)).complete()
+
+    events = [one.event for one in await world.events(session_id, run_id)]
+    assert [event.type for event in events].count("ui.message.user") == 1
+    assert sorted(event.seq for event in events if event.source == "orchestrator") == [1, 2, 3]
 
 
 async def test_a_session_deleted_while_its_worktree_is_being_made_leaves_none_behind(surroundings: World) -> None:

@@ -107,11 +107,23 @@ class EventLog:
             if len(part) >= _BATCH_PAYS_FROM or len(part) == 1:
                 sequence = await self.append_all(part)
                 continue
-            answers = await self._in_flight_together([(one, one.headers()) for one in part])
-            for one, answer in zip(part, answers, strict=True):
-                refused = "error" in answer
-                sequence = await self._settle(answer["error"], [one]) if refused else int(answer["seq"])
+            sequence = (await self.append_each(part))[-1]
         return sequence
+
+    async def append_each(self, appends: Sequence[Append]) -> list[int]:
+        """Writes them in this order, in flight together, each with its own expectation; returns their places.
+
+        Not all or nothing: after an error some may stand, later ones too. Repeating the call is safe.
+
+        Raises:
+            Conflict: the first expectation that does not hold.
+            LogUnavailable: as for `append`.
+        """
+        answers = await self._in_flight_together([(one, one.headers()) for one in appends])
+        return [
+            await self._settle(answer["error"], [one]) if "error" in answer else int(answer["seq"])
+            for one, answer in zip(appends, answers, strict=True)
+        ]
 
     async def append_guarded(self, appends: Sequence[Append], *, guard: str, expect: int) -> int:
         """Writes a decision and its twins when `expect` stands last on the subject `guard`, in one go.

@@ -1,12 +1,17 @@
 """Writes what was decided: one atomic batch, each lifecycle guarded by what the decision had seen."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from runyard_events import Append, Envelope, EventLog, Redactor, Scope, derived_id, stamp
+from runyard_events import Append, Conflict, Envelope, EventLog, Redactor, Scope, derived_id, stamp
+from runyard_events.catalogue import RunRequested
 from runyard_orchestrator.domain.facts import OWNER, Fact, Planned
 from runyard_orchestrator.domain.state import State
 from runyard_orchestrator.store.reading import SessionKey
+
+_PROMPT_SEQ = 2
+"""The number of the prompt's line in the transcript, the first one there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +46,48 @@ class Ledger:
     async def write(self, key: SessionKey, state: State, planned: Sequence[Planned], cause: Cause) -> Written:
         """Appends all or nothing, if nothing else has been appended to these lifecycles since `state`.
 
+        A run's first two events (its request and the prompt's line of the transcript) are written side by
+        side instead: nobody else writes about a run that is not there yet, and it takes a fifth of the time.
+        Should a crash fall between them, `restore` is called when the command comes again.
+
         Raises:
             Conflict: something has been.
             LogUnavailable: not known whether it was written; deciding again finds out.
         """
         appends = self._appends(key, state, [self._clean(one) for one in planned], cause)
-        last = await self._log.append_all(appends)
-        # A batch is contiguous in the stream, so each event's place follows from the last one's.
-        first = last - len(appends) + 1
-        placed = [(one, first + number) for number, one in enumerate(appends) if one.event.kind == "lifecycle"]
+        if isinstance(planned[0].payload, RunRequested):
+            places = await self._first_words(appends)
+        else:
+            last = await self._log.append_all(appends)
+            # A batch is contiguous in the stream, so each event's place follows from the last one's.
+            places = list(range(last - len(appends) + 1, last + 1))
+        placed = [(one, place) for one, place in zip(appends, places, strict=True) if one.event.kind == "lifecycle"]
         return Written(
             state=state.after((one.event.run_id, _fact(one.event, place)) for one, place in placed),
-            seq=last,
+            seq=placed[-1][1],
             types=frozenset(one.event.type for one in appends),
             ids=frozenset(one.event.id for one in appends),
             places={one.subject: place for one, place in placed},
         )
+
+    async def _first_words(self, appends: Sequence[Append]) -> list[int]:
+        try:
+            return await self._log.append_each(appends)
+        except Conflict:
+            # Whichever of the two it was: what counts is where the run's lifecycle stands.
+            requested = appends[0]
+            raise Conflict(requested.subject, requested.expect, await self._log.last(requested.subject)) from None
+
+    async def restore(self, key: SessionKey, planned: Planned, cause: Cause) -> None:
+        """Writes the prompt's line of a run's transcript if the transcript is still empty.
+
+        Raises:
+            LogUnavailable: the log did not answer.
+        """
+        scope = _scope(key, planned.run_id)
+        event = _stamped(scope, self._clean(planned), _PROMPT_SEQ, State(), cause)
+        with contextlib.suppress(Conflict):
+            await self._log.append(Append(scope.subject(event.kind), event, 0))
 
     def _clean(self, planned: Planned) -> Planned:
         return replace(planned, payload=self._redactor.clean_payload(planned.payload))
@@ -69,11 +100,15 @@ class Ledger:
             event = _stamped(scope, one, seq, state, cause)
             subject = scope.subject(event.kind)
             expect = None
-            if event.kind == "lifecycle" and subject not in guarded:
+            if subject not in guarded and (event.kind == "lifecycle" or seq == _PROMPT_SEQ):
                 guarded.add(subject)
-                expect = state.run(one.run_id).stream_seq if one.run_id else state.session.stream_seq
+                expect = 0 if event.kind != "lifecycle" else _standing(state, one.run_id)
             appends.append(Append(subject, event, expect))
         return appends
+
+
+def _standing(state: State, run_id: str | None) -> int:
+    return state.run(run_id).stream_seq if run_id else state.session.stream_seq
 
 
 def _numbered(state: State, planned: Sequence[Planned]) -> Iterator[tuple[Planned, int]]:

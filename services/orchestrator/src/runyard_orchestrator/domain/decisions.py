@@ -12,14 +12,10 @@ from runyard_events.catalogue import (
     RunApprovalResolved,
     RunCancelled,
     RunCancelRequested,
-    RunDispatched,
     RunRequested,
     RunSteerRequested,
     SessionCreated,
     SessionDeleted,
-    SessionRunActivated,
-    SessionRunDequeued,
-    SessionRunQueued,
     UiMessageUser,
     UiRunCancelled,
 )
@@ -87,7 +83,7 @@ def delete_session(state: State, _command: asked.DeleteSession, sender: Sender) 
 
 
 def request_run(state: State, command: asked.RequestRun, sender: Sender, limits: Limits) -> Decision:
-    """A run that joins the queue, and becomes the active one at once when nobody is before it."""
+    """A run that is accepted; that it waits or becomes the active one follows from it (see `owed`)."""
     session, run_id = state.session, command.run_id
     known = state.run(run_id)
     if known.status != "absent":
@@ -106,14 +102,7 @@ def request_run(state: State, command: asked.RequestRun, sender: Sender, limits:
         idempotency_key=command.idempotency_key,
         request_hash=command.request_hash,
     )
-    queued = (
-        Planned(requested, run_id),
-        Planned(UiMessageUser(text=command.prompt), run_id),
-        Planned(SessionRunQueued(queued_run_id=run_id, position=len(session.queue))),
-    )
-    if session.queue or not state.idle:
-        return queued
-    return (*queued, *activation(run_id, session.runner_type))
+    return (Planned(requested, run_id), prompt_line(command))
 
 
 def cancel_run(state: State, command: asked.CancelRun, sender: Sender) -> Decision:
@@ -129,7 +118,7 @@ def cancel_run(state: State, command: asked.CancelRun, sender: Sender) -> Decisi
         case "completed" | "error":
             return RUN_ENDED
         case "queued" | "dispatched":
-            return cancellation(state, command.run_id, requested_by=sender.actor, reason=command.reason)
+            return cancellation(command.run_id, requested_by=sender.actor, reason=command.reason)
         case "running" | "waiting_approval":
             asked_to_stop = RunCancelRequested(requested_by=sender.actor, reason=command.reason)
             return (Planned(asked_to_stop, command.run_id),)
@@ -178,21 +167,14 @@ def answer_approval(state: State, command: asked.AnswerApproval, sender: Sender)
     )
 
 
-def activation(run_id: str, runner_type: str) -> tuple[Planned, ...]:
-    """A queued run becomes the session's active one."""
-    return (
-        Planned(SessionRunActivated(active_run_id=run_id)),
-        Planned(RunDispatched(runner_type=runner_type), run_id),
-    )
+def prompt_line(command: asked.RequestRun) -> Planned:
+    """What the person said, as the first line of the run's transcript."""
+    return Planned(UiMessageUser(text=command.prompt), command.run_id)
 
 
-def cancellation(
-    state: State, run_id: str, *, requested_by: str | None = None, reason: str | None = None
-) -> tuple[Planned, ...]:
-    """The end of a run that nobody works on; it leaves the queue in the same breath."""
-    dequeued = (Planned(SessionRunDequeued(dequeued_run_id=run_id)),) if run_id in state.session.queue else ()
+def cancellation(run_id: str, *, requested_by: str | None = None, reason: str | None = None) -> tuple[Planned, ...]:
+    """The end of a run that nobody works on."""
     return (
-        *dequeued,
         Planned(UiRunCancelled(message=reason), run_id),
         Planned(RunCancelled(requested_by=requested_by, reason=reason), run_id),
     )
@@ -206,7 +188,7 @@ def _no_more_runs(state: State, limits: Limits) -> Refusal | None:
             return Refusal(409, "session-not-ready", "The session's worktree is still being made.")
         case "failed":
             return Refusal(409, "session-failed", "The session could not be made and takes no prompts.")
-        case "ready" if len(state.session.queue) >= limits.longest_queue:
+        case "ready" if len(state.waiting) >= limits.longest_queue:
             return Refusal(429, "queue-full", f"{limits.longest_queue} runs are waiting in this session already.")
         case "ready":
             return None

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from runyard_events.catalogue import (
     TERMINAL_TYPES,
     RunCancelRequested,
+    RunDispatched,
     SessionFailed,
     SessionReady,
+    SessionRunActivated,
     SessionRunDequeued,
+    SessionRunQueued,
 )
-from runyard_orchestrator.domain.decisions import activation, cancellation
+from runyard_orchestrator.domain.decisions import cancellation
 from runyard_orchestrator.domain.facts import Planned
 from runyard_orchestrator.domain.state import State
 
 DELETED = "the session was deleted"
-_RUNS_PER_BATCH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +95,26 @@ def _outcome_of_worktree(state: State) -> tuple[Planned, ...]:
 
 
 def _next_active(state: State) -> tuple[Planned, ...]:
+    """One step at a time, each about one lifecycle: the log guards it, and whoever comes next goes on from there."""
     session = state.session
-    if not session.queue or not state.idle:
-        return ()
-    first = session.queue[0]
-    run = state.run(first)
-    if run.ended:
-        return (Planned(SessionRunDequeued(dequeued_run_id=first)),)
-    return activation(first, session.runner_type) if run.status == "queued" else ()
+    active = session.active_run_id
+    if active is not None and state.run(active).status == "queued":
+        return (Planned(RunDispatched(runner_type=session.runner_type), active),)
+    gone = [run_id for run_id in session.queue if state.run(run_id).ended]
+    if gone:
+        return (Planned(SessionRunDequeued(dequeued_run_id=gone[0])),)
+    if state.idle and state.waiting:
+        first = state.waiting[0]
+        return (Planned(SessionRunActivated(active_run_id=first)),) if state.run(first).status == "queued" else ()
+    if state.unplaced:
+        return (Planned(SessionRunQueued(queued_run_id=state.unplaced[0], position=len(session.queue))),)
+    return ()
 
 
 def _farewell(state: State) -> tuple[Planned, ...]:
-    planned: list[Planned] = []
-    for run_id, run in sorted(state.open_runs.items())[:_RUNS_PER_BATCH]:
+    for run_id, run in sorted(state.open_runs.items()):
         if run.status in ("queued", "dispatched"):
-            planned += cancellation(state, run_id, reason=DELETED)
-        elif run.status in ("running", "waiting_approval"):
-            planned.append(Planned(RunCancelRequested(reason=DELETED), run_id))
-    return tuple(planned)
+            return cancellation(run_id, reason=DELETED)
+        if run.status in ("running", "waiting_approval"):
+            return (Planned(RunCancelRequested(reason=DELETED), run_id),)
+    return ()

@@ -51,6 +51,22 @@ class State:
         return None if run is None or run.ended else run
 
     @property
+    def unplaced(self) -> tuple[str, ...]:
+        """Accepted runs that are neither active nor in the queue yet, in the order of their acceptance."""
+        session = self.session
+        found = [
+            (run.first_seq, run_id)
+            for run_id, run in self.runs.items()
+            if run.status == "queued" and run_id != session.active_run_id and run_id not in session.queue
+        ]
+        return tuple(run_id for _, run_id in sorted(found))
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Runs that wait for their turn."""
+        return (*self.session.queue, *self.unplaced)
+
+    @property
     def open_runs(self) -> dict[str, Run]:
         """Runs without their end."""
         return {run_id: run for run_id, run in self.runs.items() if not run.ended and run.status != "absent"}

@@ -91,10 +91,16 @@ class Commands:
         def decide(state: State, asked: RequestRun, sender: Sender) -> Decision:
             return decisions.request_run(state, asked, sender, self._limits)
 
-        outcome = await self._decide(command, key, decide, run_id=payload.run_id)
+        sender, cause = Sender(command.actor, command.id), _cause(command)
+        outcome = await self._desk.carry_on(
+            key, lambda state: decide(state, payload, sender), cause, run_id=payload.run_id
+        )
+        if not outcome.types and command.id in outcome.state.run(payload.run_id).handled:
+            # This very command was here before, and may have been cut short.
+            await self._desk.restore(key, decisions.prompt_line(payload), cause)
         # The rows may not show the run yet; the agent gets the words as the log has them.
         words = self._redactor.clean(payload.prompt)
-        self._desk.send_errands(key, outcome, _cause(command), prompt=words)
+        self._desk.send_errands(key, outcome, cause, prompt=words)
         queue = outcome.state.session.queue
         result: dict[str, Any] = {
             **_about(outcome, key, payload.run_id),
@@ -104,7 +110,16 @@ class Commands:
 
     async def cancel_run(self, command: Command[CancelRun]) -> Reply:
         """Ends a waiting run, asks the runner of a running one to."""
-        return await self._about_run(command, command.payload, decisions.cancel_run)
+        payload = command.payload
+        key = _key(command.tenant_id, payload.session_id, payload.run_id)
+        sender = Sender(command.actor, command.id)
+        outcome = await self._desk.carry_on(
+            key,
+            lambda state: decisions.cancel_run(state, payload, sender),
+            _cause(command),
+            run_id=payload.run_id,
+        )
+        return Reply(ok=True, result=_about(outcome, key, payload.run_id), seq=outcome.seq)
 
     async def steer_run(self, command: Command[SteerRun]) -> Reply:
         """Adds words to a running turn."""

@@ -10,12 +10,13 @@ from sqlalchemy.exc import DBAPIError
 
 from runyard_chassis import Problem, Unavailable
 from runyard_events import Conflict, EventError, EventLog
+from runyard_events.catalogue import SessionRunQueued
 from runyard_events.subjects import parse, run_subject, session_subject
 from runyard_orchestrator.adapters.errands import Errands
 from runyard_orchestrator.adapters.ledger import Cause, Ledger
 from runyard_orchestrator.adapters.projections import Projections
 from runyard_orchestrator.adapters.recently import Recently
-from runyard_orchestrator.domain.facts import Decision, Refusal
+from runyard_orchestrator.domain.facts import Decision, Planned, Refusal
 from runyard_orchestrator.domain.owed import CALLS_FOR, Errand, owed_errands, owed_events
 from runyard_orchestrator.domain.state import State
 from runyard_orchestrator.store.reading import Rows, SessionKey
@@ -75,16 +76,38 @@ class Desk:
         async with self._alone(key) as seat:
             return await self._decided(key, decide, cause, seat, run_id=run_id)
 
-    async def carry_out_owed(self, key: SessionKey, cause: Cause) -> Outcome:
-        """Appends what a session owes, batch after batch."""
-        types: frozenset[str] = frozenset()
-        state: State | None = None
+    async def carry_on(self, key: SessionKey, decide: Decide, cause: Cause, *, run_id: str) -> Outcome:
+        """The same, and then whatever the session owes for it.
+
+        The decision holds even if the rest cannot be done now: the process manager goes on from there.
+        """
         async with self._alone(key) as seat:
-            while True:
-                outcome = await self._decided(key, owed_events, cause, seat, state=state)
-                if not outcome.types:
-                    return replace(outcome, types=types)
-                types, state = types | outcome.types, outcome.state
+            outcome = await self._decided(key, decide, cause, seat, run_id=run_id)
+            if not outcome.types:
+                return outcome
+            try:
+                return await self._owed(key, cause, seat, outcome)
+            except (Problem, EventError, DBAPIError, OSError) as error:
+                logger.warning("session.postponed", error=str(error))
+                return outcome
+
+    async def carry_out_owed(self, key: SessionKey, cause: Cause) -> Outcome:
+        """Appends what a session owes, step after step."""
+        async with self._alone(key) as seat:
+            return await self._owed(key, cause, seat, None)
+
+    async def restore(self, key: SessionKey, planned: Planned, cause: Cause) -> None:
+        """See `Ledger.restore`."""
+        await self._ledger.restore(key, planned, cause)
+
+    async def _owed(self, key: SessionKey, cause: Cause, seat: _Seat, begun: Outcome | None) -> Outcome:
+        types, ids = (begun.types, begun.ids) if begun else (frozenset[str](), frozenset[str]())
+        seq, state = (begun.seq, begun.state) if begun else (0, None)
+        while True:
+            outcome = await self._decided(key, owed_events, cause, seat, state=state)
+            if not outcome.types:
+                return replace(outcome, seq=max(seq, outcome.seq), types=types, ids=ids)
+            types, ids, seq, state = types | outcome.types, ids | outcome.ids, outcome.seq, outcome.state
 
     async def follow_up(
         self, key: SessionKey, cause: Cause, *, events: Collection[str] = (), is_due: IsDue | None = None
@@ -115,8 +138,11 @@ class Desk:
 
     async def has_seen_to(self, key: SessionKey, event_ids: Collection[str]) -> bool:
         """Whether this process wrote these events of a session and has done all that they call for."""
-        if sending := self._sending.get(key):
-            await asyncio.wait(set(sending))
+        async with self._alone(key):
+            # Whoever was deciding has written by now, and begun to send.
+            sending = set(self._sending.get(key, ()))
+        if sending:
+            await asyncio.wait(sending)
         return all(event_id in self._seen_to for event_id in event_ids)
 
     def _sent(self, key: SessionKey, task: asyncio.Task[None]) -> None:
@@ -146,11 +172,11 @@ class Desk:
         run_id: str | None = None,
         state: State | None = None,
     ) -> Outcome:
-        is_newest = False
+        is_newest, is_own = False, state is not None
         for _ in range(_TRIES):
             if state is None:
                 await self._reach_all(seat.places)
-                state = await self.rows.state(key, run_id)
+                state, is_own = await self.rows.state(key, run_id), False
             decision = decide(state)
             if isinstance(decision, Refusal):
                 if is_newest:
@@ -160,6 +186,10 @@ class Desk:
                 continue
             if not decision:
                 return Outcome(state, _place(state, run_id))
+            if not is_own and (newer := await self._newer_than(key, state, decision)):
+                await self._reach_all(newer)
+                state = None
+                continue
             try:
                 written = await self._ledger.write(key, state, decision, cause)
             except Conflict as conflict:
@@ -190,6 +220,21 @@ class Desk:
             subjects.append(run_subject(key.tenant_id, key.session_id, run_id, "lifecycle"))
         found = [await self._log.last(subject) for subject in subjects]
         return {last.subject: last.stream_seq for last in found if last is not None}
+
+    async def _newer_than(self, key: SessionKey, state: State, decision: Sequence[Planned]) -> dict[str, int]:
+        """Where the log is ahead of the rows with runs that are to be queued.
+
+        The session's lifecycle guards its queue, but not that a run still waits: rows that are far behind
+        might put a run there which has had its turn.
+        """
+        newer: dict[str, int] = {}
+        for planned in decision:
+            if isinstance(planned.payload, SessionRunQueued):
+                run_id = planned.payload.queued_run_id
+                last = await self._log.last(run_subject(key.tenant_id, key.session_id, run_id, "lifecycle"))
+                if last is not None and last.stream_seq > state.run(run_id).stream_seq:
+                    newer[last.subject] = last.stream_seq
+        return newer
 
     async def _reach_all(self, places: Mapping[str, int]) -> None:
         for subject, place in places.items():

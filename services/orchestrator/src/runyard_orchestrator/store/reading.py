@@ -61,6 +61,7 @@ _STATE = (
             or_(
                 runs.c.completed_at.is_(None),
                 runs.c.id == sessions.c.active_run_id,
+                runs.c.id == sessions.c.queue[0].astext,
                 runs.c.id == bindparam("run_id", type_=String),
             ),
         ),
@@ -120,9 +121,11 @@ class Rows:
         return [(SessionKey(row["tenant_id"], row["id"]), row["created_at"]) for row in await self._all(statement)]
 
     async def stalled(self, limit: int) -> Sequence[SessionKey]:
-        """Ready sessions with a queue and nobody active, and closed ones that still hold something."""
+        """Ready sessions where a run waits for nobody, and closed ones that still hold something."""
         waiting = _keys(limit).where(
-            sessions.c.status == "ready", sessions.c.queue != [], ~exists().where(_active_and_open())
+            sessions.c.status == "ready",
+            exists().where(_of_session_open(), runs.c.status == "queued"),
+            ~exists().where(_active_and_open(), runs.c.status != "queued"),
         )
         leftover = _keys(limit).where(
             sessions.c.status.in_(["deleted", "failed"]), or_(exists().where(_of_session_open()), _tree_open())

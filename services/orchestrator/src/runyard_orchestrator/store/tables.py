@@ -58,7 +58,6 @@ sessions = Table(
     Column("own_seq", BigInteger, nullable=False),
     Index("sessions_by_age", "tenant_id", "created_at"),
     Index("sessions_creating", "created_at", postgresql_where=text("status = 'creating'")),
-    Index("sessions_waiting", "stream_seq", postgresql_where=text("status = 'ready' and queue <> '[]'::jsonb")),
 )
 
 runs = Table(

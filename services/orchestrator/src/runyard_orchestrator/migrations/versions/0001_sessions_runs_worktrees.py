@@ -48,12 +48,6 @@ def upgrade() -> None:
     )
     op.create_index("sessions_by_age", "sessions", ["tenant_id", "created_at"])
     op.create_index("sessions_creating", "sessions", ["created_at"], postgresql_where=sa.text("status = 'creating'"))
-    op.create_index(
-        "sessions_waiting",
-        "sessions",
-        ["stream_seq"],
-        postgresql_where=sa.text("status = 'ready' and queue <> '[]'::jsonb"),
-    )
     op.create_table(
         "runs",
         sa.Column("tenant_id", sa.String(128), primary_key=True),
