@@ -15,13 +15,14 @@ from nats.aio.client import Client
 from pydantic import SecretStr
 
 from runyard_chassis import Service, Tokens, serve
-from runyard_events import connect, ensure_topology
+from runyard_events import connect
 from runyard_events.topology import EVENTS
 from runyard_stack.embedded.databases import ensure_database
 from runyard_stack.embedded.nats import NatsServer
 from runyard_stack.embedded.ports import free_port
 from runyard_stack.embedded.postgres import PostgresServer
 from runyard_stack.services import PARTS, Part, load_build, load_settings_class
+from runyard_stack.testing import declare_afresh
 
 KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
 HOST = "127.0.0.1"
@@ -129,10 +130,7 @@ def product(
 
 async def _prepare(nats_url: str) -> Client:
     client = await connect(nats_url, service="tests")
-    js = client.jetstream()
-    for stream in await js.streams_info():
-        await js.delete_stream(stream.config.name or "")
-    await ensure_topology(client)
+    await declare_afresh(client)
     return client
 
 

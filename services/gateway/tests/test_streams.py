@@ -203,6 +203,7 @@ async def test_an_id_older_than_the_log_is_told_as_a_gap(
     last = await end(story, told)
     await gateway.parts.consistency.shows_all(last)
     await nats_client.jetstream().purge_stream("EVENTS", seq=last)
+    await gateway.parts.extent.now(reaching=last + 1)  # asked anew: what it knew was from before
     async with gateway.stream(told.path, tenant) as client:
         gap, final = await client.events()
     assert gap.event == "gap"

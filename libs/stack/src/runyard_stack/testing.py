@@ -4,6 +4,7 @@ Loaded by the root `conftest.py`. Every test gets streams of its own making (all
 declared anew before it), a database of its own, and a tenant of its own.
 """
 
+import asyncio
 import shutil
 import tempfile
 import uuid
@@ -31,6 +32,7 @@ ROLE = "runyard"
 HIGHEST_TEST_BASE = 60000
 PORTS_OF_A_STACK = 20
 TEMPLATE = "runyard_template"
+DECLARE_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -85,19 +87,35 @@ def nats_server(server_folder: Path) -> Iterator[NatsServer]:
     server.stop()
 
 
+async def declare_afresh(connection: Client) -> None:
+    """Every stream of the product, empty."""
+    from runyard_events.errors import EventError  # noqa: PLC0415
+    from runyard_events.topology import ensure_topology  # noqa: PLC0415
+
+    js = JetStreamContext(connection)
+    for attempt in range(1, DECLARE_ATTEMPTS + 1):
+        for stream in await js.streams_info():
+            if stream.config.name:
+                await js.delete_stream(stream.config.name)
+        try:
+            await ensure_topology(connection)
+        except EventError:
+            # The server answers a deletion before the stream's folder is quite gone.
+            if attempt == DECLARE_ATTEMPTS:
+                raise
+            await asyncio.sleep(0.1)
+        else:
+            return
+
+
 @pytest_asyncio.fixture
 async def nats_url(nats_server: NatsServer) -> str:
     """Address of a NATS server with freshly declared, empty streams."""
     from runyard_events.connection import connect  # noqa: PLC0415
-    from runyard_events.topology import ensure_topology  # noqa: PLC0415
 
     connection = await connect(nats_server.url, service="tests")
     try:
-        js = JetStreamContext(connection)
-        for stream in await js.streams_info():
-            if stream.config.name:
-                await js.delete_stream(stream.config.name)
-        await ensure_topology(connection)
+        await declare_afresh(connection)
     finally:
         await connection.close()
     return nats_server.url
