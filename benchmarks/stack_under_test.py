@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 
-from runyard_stack.embedded.ports import free_port
+from runyard_stack.testing import free_base
 
 TERMINAL = {"run.completed", "run.error", "run.cancelled"}
 LIFECYCLE = b'"kind":"lifecycle"'
@@ -53,7 +53,7 @@ def _runyard(home: Path, port_base: int, *arguments: str) -> str:
 def running_stack(*, processes: bool = False) -> Generator[StackUnderTest]:
     """A stack that was started once before, so what is measured is the warm start."""
     with tempfile.TemporaryDirectory(prefix="runyard-bench-", ignore_cleanup_errors=True) as folder:
-        home, base = Path(folder), free_port() // 20 * 20
+        home, base = Path(folder), free_base()
         home.chmod(0o755)
         up = ["up", "--detach", *(["--processes"] if processes else [])]
         _runyard(home, base, *up)

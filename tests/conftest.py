@@ -15,7 +15,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from runyard_stack.embedded.ports import free_port
+from runyard_stack.testing import free_base
 
 TERMINAL = {"run.completed", "run.error", "run.cancelled"}
 
@@ -62,17 +62,12 @@ class Stack:
         return "\n".join(f"--- {path.name}\n{path.read_text()[-4000:]}" for path in files)
 
 
-def free_port_base() -> int:
-    """A base whose neighbours are free too, as far as one can tell."""
-    return free_port() // 20 * 20
-
-
 @pytest.fixture(scope="session")
 def new_stack() -> Callable[..., Stack]:
     """Makes further stacks, for tests that need one of their own."""
 
     def make(home: Path, *, processes: bool = False, **extra: str) -> Stack:
-        return Stack(home, free_port_base(), processes=processes, extra=extra)
+        return Stack(home, free_base(), processes=processes, extra=extra)
 
     return make
 
@@ -98,7 +93,7 @@ def data_folder_of_module() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest, data_folder: Path) -> Iterator[Stack]:
     processes = request.config.getoption("--stack") == "processes"
-    one = Stack(data_folder, free_port_base(), processes=processes)
+    one = Stack(data_folder, free_base(), processes=processes)
     one.up()
     yield one
     one.down()

@@ -5,6 +5,7 @@ declared anew before it), a database of its own, and a tenant of its own.
 """
 
 import asyncio
+import secrets
 import shutil
 import tempfile
 import uuid
@@ -23,13 +24,14 @@ from runyard_stack.embedded.databases import clone_database, drop_database, ensu
 from runyard_stack.embedded.nats import NatsServer
 from runyard_stack.embedded.ports import free_port, is_free
 from runyard_stack.embedded.postgres import PostgresServer
-from runyard_stack.layout import LOWEST_BASE, OFFSETS, Layout
+from runyard_stack.layout import OFFSETS, Layout
 
 if TYPE_CHECKING:
     from runyard_events.log import EventLog
 
 ROLE = "runyard"
-HIGHEST_TEST_BASE = 60000
+LOWEST_TEST_BASE = 10_000
+HIGHEST_TEST_BASE = 32_000
 PORTS_OF_A_STACK = 20
 TEMPLATE = "runyard_template"
 DECLARE_ATTEMPTS = 20
@@ -64,11 +66,14 @@ def stack_home() -> Iterator[Path]:
 
 
 def free_base(besides: int = 0) -> int:
-    """A port base whose ports are all free, and none of them of the stack at `besides`."""
+    """A port base whose ports are all free, and none of them of the stack at `besides`.
+
+    Below the ports that the system gives to outgoing connections: one of those may take a port between the
+    look at it and the start of its server.
+    """
     while True:
-        base = free_port() // PORTS_OF_A_STACK * PORTS_OF_A_STACK
-        usable = LOWEST_BASE <= base <= HIGHEST_TEST_BASE and base != besides // PORTS_OF_A_STACK * PORTS_OF_A_STACK
-        if usable and all(is_free(base + offset) for offset in OFFSETS.values()):
+        base = secrets.choice(range(LOWEST_TEST_BASE, HIGHEST_TEST_BASE, PORTS_OF_A_STACK))
+        if base != besides and all(is_free(base + offset) for offset in OFFSETS.values()):
             return base
 
 
