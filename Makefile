@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 WORKERS ?= 2
-BENCHMARKS := agent_overhead streaming first_event throughput llm_gateway footprint
+BENCHMARKS := agent_overhead streaming first_event throughput fifty_at_once llm_gateway footprint
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help
