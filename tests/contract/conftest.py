@@ -17,6 +17,9 @@ from pydantic import SecretStr
 from runyard_chassis import Service, Tokens, serve
 from runyard_events import connect
 from runyard_events.topology import EVENTS
+from runyard_runner.service import build_runner
+from runyard_runner.settings import RunnerSettings
+from runyard_runner.testing import Say, StubAgent
 from runyard_stack.embedded.databases import ensure_database
 from runyard_stack.embedded.nats import NatsServer
 from runyard_stack.embedded.ports import free_port
@@ -26,8 +29,10 @@ from runyard_stack.testing import declare_afresh
 
 KEY = "a-key-for-tests-that-is-long-enough-to-be-one"
 HOST = "127.0.0.1"
-AGENTS = ("runner-codex", "runner-claude")
-"""They stay away: what is asked for shall be the only thing that happens."""
+ABSENT = "runner-codex"
+"""It stays away, so that the prompts of the gateway's sessions are the only thing that happens to them."""
+STUBBED = "runner-claude"
+"""The runners' own contract is asked of this one, with an agent that only says a word."""
 SETTLE_SECONDS = 0.05
 T = TypeVar("T")
 
@@ -113,7 +118,7 @@ def product(
             "stream_heartbeat_seconds": 0.05,
             "stream_life_seconds": 0.2,
         }
-        services = [_build(part, ports[part.name], shared) for part in PARTS if part.name not in AGENTS]
+        services = [_build(part, ports[part.name], shared) for part in PARTS if part.name != ABSENT]
         stop = asyncio.Event()
         task = thread.run(_start(services, stop))
         token = Tokens(KEY).mint(tenant=tenant, user="ada", role="admin")
@@ -137,7 +142,10 @@ async def _prepare(nats_url: str) -> Client:
 def _build(part: Part, port: int, shared: dict[str, Any]) -> Service:
     settings = load_settings_class(part)
     values = {name: value for name, value in shared.items() if name in settings.model_fields}
-    return load_build(part)(settings(**values, port=port))
+    made = settings(**values, port=port)
+    if isinstance(made, RunnerSettings):
+        return build_runner(STUBBED, "claude", made, StubAgent(lambda _: [Say(1)]))
+    return load_build(part)(made)
 
 
 async def _start(services: list[Service], stop: asyncio.Event) -> "asyncio.Task[None]":

@@ -51,6 +51,7 @@ gateway = document("gateway")
 workspace = document("workspace")
 orchestrator = document("orchestrator")
 llm_gateway = document("llm-gateway")
+runner = document("runner-claude")
 
 
 @pytest.fixture
@@ -118,3 +119,9 @@ def test_the_orchestrator_answers_any_request(case: Request, product: Product, t
 @bounded
 def test_the_llm_gateway_answers_any_request(case: Request, product: Product, turns: Iterator[int]) -> None:
     check(case, product, "llm-gateway", next(turns))
+
+
+@runner.parametrize()
+@bounded
+def test_a_runner_answers_any_request(case: Request, product: Product, turns: Iterator[int]) -> None:
+    check(case, product, "runner-claude", next(turns))
