@@ -1,6 +1,5 @@
 """Writes what was decided: one atomic batch, each lifecycle guarded by what the decision had seen."""
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -79,15 +78,18 @@ class Ledger:
             raise Conflict(requested.subject, requested.expect, await self._log.last(requested.subject)) from None
 
     async def restore(self, key: SessionKey, planned: Planned, cause: Cause) -> None:
-        """Writes the prompt's line of a run's transcript if the transcript is still empty.
+        """Writes the prompt's line of a run's transcript if it is not there; the run may have begun meanwhile.
 
         Raises:
             LogUnavailable: the log did not answer.
         """
         scope = _scope(key, planned.run_id)
         event = _stamped(scope, self._clean(planned), _PROMPT_SEQ, State(), cause)
-        with contextlib.suppress(Conflict):
-            await self._log.append(Append(scope.subject(event.kind), event, 0))
+        subject = scope.subject(event.kind)
+        async for stored in self._log.replay(subject):
+            if (stored.event.source, stored.event.seq) == (OWNER, _PROMPT_SEQ):
+                return
+        await self._log.append(Append(subject, event))
 
     def _clean(self, planned: Planned) -> Planned:
         return replace(planned, payload=self._redactor.clean_payload(planned.payload))
