@@ -61,7 +61,8 @@ class Product:
 
     urls: dict[str, str]
     token: str
-    ids: dict[str, str]
+    ids: dict[str, dict[str, str]]
+    """By the service that is asked: the runner's run is one of its own, and it has ended."""
     thread: InThread
     client: Client
     is_busy: bool = False
@@ -124,7 +125,8 @@ def product(
         token = Tokens(KEY).mint(tenant=tenant, user="ada", role="admin")
         try:
             made = _make(urls["gateway"], token, _repository(folder / "project"))
-            yield Product(urls, token, made, thread, client)
+            ids = dict.fromkeys(urls, made) | {STUBBED: made | _run_to_its_end(urls["gateway"], token, made)}
+            yield Product(urls, token, ids, thread, client)
         finally:
             thread.loop.call_soon_threadsafe(stop.set)
             thread.run(_ended(task))
@@ -187,3 +189,14 @@ def _make(url: str, token: str, repository: Path) -> dict[str, str]:
         "thread_id": session["thread_id"],
         "path": "README.md",
     }
+
+
+def _run_to_its_end(url: str, token: str, made: dict[str, str]) -> dict[str, str]:
+    """A session of the runner that is there, and a run that has ended."""
+    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60, trust_env=False) as api:
+        body = {"workspace_id": made["workspace_id"], "runner_type": "claude"}
+        session = api.post("/api/sessions", json=body).raise_for_status().json()["session_id"]
+        run = api.post(f"/api/sessions/{session}/prompt", json={"prompt": "Hello"}).raise_for_status().json()["run_id"]
+        while "run.completed" not in api.get(f"/api/runs/{run}/events").raise_for_status().text:
+            continue  # a stream of this product lives for a moment only
+    return {"session_id": session, "run_id": run, "thread_id": session}

@@ -60,19 +60,19 @@ def turns() -> Iterator[int]:
     return itertools.count()
 
 
-def name_real_things(case: Request, product: Product) -> None:
+def name_real_things(case: Request, ids: dict[str, str]) -> None:
     """Puts ids of the product's own things where the path wants them."""
     if (case.method.upper(), case.path) in KEPT:
         return
     for name in case.path_parameters or {}:
-        if name in product.ids:
-            case.path_parameters[name] = product.ids[name]
+        if name in ids:
+            case.path_parameters[name] = ids[name]
 
 
 def check(case: Request, product: Product, service: str, turn: int) -> None:
     """Sends a request and looks at its answer."""
     if turn % 2:
-        name_real_things(case, product)
+        name_real_things(case, product.ids[service])
     is_write = case.method.upper() not in {"GET", "HEAD", "OPTIONS"}
     before = product.last_sequence() if is_write and service == "gateway" else None
     headers = {**(case.headers or {}), **product.headers}

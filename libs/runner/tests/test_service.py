@@ -169,3 +169,23 @@ async def test_events_of_a_run_stream_until_its_end_and_to_its_tenant_only(
     events = await made.events(run_id)
     assert len(frames) == len(events)
     assert '"type":"run.completed"' in frames[-1]
+
+
+async def test_a_stream_without_events_says_that_it_is_alive(bench: MakeBench, settings: RunnerSettings) -> None:
+    made = await bench()
+    run_id = await queued(made)
+    token = Tokens(JWT).mint(tenant=made.tenant, user="u1")
+    quick = settings.model_copy(update={"stream_heartbeat_seconds": 0.02})
+    async with running(quick, StubAgent(lambda _: [Hang()])) as http:
+        await made.until(run_id, lambda event: event.type == "run.started")
+        http.headers["Authorization"] = f"Bearer {token}"
+        async with http.stream("GET", f"/runs/{run_id}/events") as answer:
+            lines = [line async for line in _until(answer, ": heartbeat")]
+    assert lines[0] == ": connected"
+
+
+async def _until(answer: httpx.Response, wanted: str) -> AsyncGenerator[str]:
+    async for line in answer.aiter_lines():
+        yield line
+        if line == wanted:
+            return

@@ -5,6 +5,7 @@ with a worktree of its own, and its runs queue like all others. So nothing is kn
 does not know, and every runner of the same type answers alike.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -34,8 +35,10 @@ from runyard_events.errors import CommandTimeout, LogUnavailable
 from runyard_events.ids import new_id
 from runyard_events.log import EventLog
 from runyard_events.subjects import run_everything
+from runyard_events.tasks import end_tasks
 
 CONNECTED = b": connected\n\n"
+HEARTBEAT = b": heartbeat\n\n"
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 router = APIRouter(tags=["runner"])
@@ -74,6 +77,7 @@ class Direct:
     bus: CommandBus
     log: EventLog
     workspaces_root: Path
+    stream_heartbeat_seconds: float
 
     async def ask(self, caller: Caller, wanted: CommandPayload) -> None:
         """Has the orchestrator carry out a command in the caller's name.
@@ -126,16 +130,27 @@ async def run_events(run_id: UUID, caller: StreamCallerDep, runner: DirectDep) -
     async with aclosing(runner.log.replay(subject)) as events:
         if await anext(events, None) is None:
             raise NotFound("There is no such run.", type="run-not-found")
-    return StreamingResponse(_frames(runner.log, subject), media_type="text/event-stream", headers=HEADERS)
+    frames = _frames(runner.log, subject, runner.stream_heartbeat_seconds)
+    return StreamingResponse(frames, media_type="text/event-stream", headers=HEADERS)
 
 
-async def _frames(log: EventLog, subject: str) -> AsyncGenerator[bytes]:
+async def _frames(log: EventLog, subject: str, heartbeat_seconds: float) -> AsyncGenerator[bytes]:
     yield CONNECTED
     async with aclosing(log.follow(subject, from_seq=1)) as events:
-        async for stored in events:
-            yield b"id: %d\ndata: %s\n\n" % (stored.stream_seq, stored.data)
-            if stored.family == "lifecycle" and stored.event.type in TERMINAL_TYPES:
-                return
+        upcoming = asyncio.ensure_future(anext(events))
+        try:
+            while True:
+                done, _ = await asyncio.wait({upcoming}, timeout=heartbeat_seconds)
+                if not done:
+                    yield HEARTBEAT
+                    continue
+                stored = upcoming.result()
+                yield b"id: %d\ndata: %s\n\n" % (stored.stream_seq, stored.data)
+                if stored.family == "lifecycle" and stored.event.type in TERMINAL_TYPES:
+                    return
+                upcoming = asyncio.ensure_future(anext(events))
+        finally:
+            await end_tasks(upcoming)
 
 
 def workspace_of(directory: Path, root: Path) -> str:

@@ -69,6 +69,7 @@ def build_runner(
                 bus=CommandBus(client),
                 log=desk.log,
                 workspaces_root=settings.workspaces_root,
+                stream_heartbeat_seconds=settings.stream_heartbeat_seconds,
             )
             running.intake = intake = Intake(client, desk)
             task = asyncio.create_task(intake.run())

@@ -21,6 +21,8 @@ class RunnerSettings(ServiceSettings):
     max_attempts: int = Field(default=3, ge=1)
     start_timeout_seconds: float = 60.0
     interrupt_grace_seconds: float = 2.0
+    stream_heartbeat_seconds: float = Field(default=10, gt=0)
+    """How often a stream without events says that it is alive."""
     redaction_salt: SecretStr = SecretStr("")
     redaction_fingerprints: str = ""
     """Fingerprints of secrets that this process must never write, separated by commas."""
