@@ -3,6 +3,8 @@
 ev.<tenant>.workspace.<workspace>.<family>
 ev.<tenant>.session.<session>.<family>
 ev.<tenant>.session.<session>.run.<run>.<family>
+ev.<tenant>.preview.<preview>.<family>
+ev.<tenant>.team.<tenant>.<family>
 """
 
 from dataclasses import dataclass
@@ -86,6 +88,16 @@ class Scope:
     def session(cls, tenant: str, session: str) -> "Scope":
         """The scope of a session."""
         return cls(tenant, "session", session, session)
+
+    @classmethod
+    def preview(cls, tenant: str, preview: str) -> "Scope":
+        """The scope of a preview."""
+        return cls(tenant, "preview", preview)
+
+    @classmethod
+    def team(cls, tenant: str) -> "Scope":
+        """The scope of what a team has decided for itself."""
+        return cls(tenant, "team", tenant)
 
     @classmethod
     def run(cls, tenant: str, session: str, run: str) -> "Scope":

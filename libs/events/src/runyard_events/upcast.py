@@ -10,8 +10,16 @@ from runyard_events.errors import Malformed
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
-UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}
-"""By (type, version that it starts from). Empty until a type has a second shape."""
+
+def _dispatched_to_a_process(payload: dict[str, Any]) -> dict[str, Any]:
+    return {**payload, "method": "process"}
+
+
+UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
+    # Before there were sandboxes every run went to a process.
+    ("run.dispatched", 1): _dispatched_to_a_process,
+}
+"""By (type, version that it starts from)."""
 
 
 def upcast(

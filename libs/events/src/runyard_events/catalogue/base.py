@@ -6,8 +6,8 @@ from pydantic import RootModel
 
 from runyard_events.model import Wire
 
-Family = Literal["lifecycle", "ui", "raw", "llm", "effect"]
-FAMILIES: tuple[Family, ...] = ("lifecycle", "ui", "raw", "llm", "effect")
+Family = Literal["lifecycle", "ui", "raw", "llm", "effect", "sandbox", "telemetry"]
+FAMILIES: tuple[Family, ...] = ("lifecycle", "ui", "raw", "llm", "effect", "sandbox", "telemetry")
 
 
 class Payload(Wire):

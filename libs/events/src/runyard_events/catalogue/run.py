@@ -7,6 +7,7 @@ Every event here is appended by compare-and-set on the run's lifecycle subject, 
 from typing import Any, ClassVar, Literal
 
 from runyard_events.catalogue.base import Family, Payload
+from runyard_events.catalogue.sandbox import Method
 from runyard_events.catalogue.session import ApprovalPolicy
 
 ErrorReason = Literal[
@@ -15,6 +16,7 @@ ErrorReason = Literal[
     "runner_lost",
     "time_limit",
     "start_failed",
+    "sandbox_failed",
     "workspace_lost",
     "internal",
 ]
@@ -51,11 +53,17 @@ class RunRequested(Payload):
 
 
 class RunDispatched(Payload):
-    """The run is the session's active one and was handed to the runners of its type."""
+    """The run is the session's active one and was handed to the runners of its type.
+
+    `method` says where. A second one takes it back from a sandbox that could not be had; `reason` says why.
+    """
 
     TYPE: ClassVar[str] = "run.dispatched"
     FAMILY: ClassVar[Family] = "lifecycle"
+    VERSION: ClassVar[int] = 2
     runner_type: str
+    method: Method = "process"
+    reason: str | None = None
 
 
 class RunStarted(Payload):

@@ -116,3 +116,82 @@ class CheckpointFailed(Payload):
     FAMILY: ClassVar[Family] = "effect"
     reason: str
     message: str
+
+
+SyncFailure = Literal[
+    "auth_required", "not_found", "conflict", "rejected", "timeout", "unreachable", "nothing_to_push", "failed"
+]
+
+
+class CredentialSet(Payload):
+    """A team gave what Git signs in with at a host. `sealed` opens only with the workspace service's own key."""
+
+    TYPE: ClassVar[str] = "team.credential_set"
+    FAMILY: ClassVar[Family] = "effect"
+    credential_id: str
+    host: str
+    username: str
+    sealed: str
+    set_by: str | None = None
+
+
+class CredentialRemoved(Payload):
+    """The credential is not used any more."""
+
+    TYPE: ClassVar[str] = "team.credential_removed"
+    FAMILY: ClassVar[Family] = "effect"
+    credential_id: str
+    removed_by: str | None = None
+
+
+class WorkspaceFetched(Payload):
+    """The managed copy's remote branches were brought up to date; `branches` are those that changed."""
+
+    TYPE: ClassVar[str] = "workspace.fetched"
+    FAMILY: ClassVar[Family] = "lifecycle"
+    branches: dict[str, str]
+    """Branch -> commit; an empty commit: the remote has deleted it."""
+
+
+class WorkspaceSyncFailed(Payload):
+    """The remote could not be reached or refused; the managed copy is as it was."""
+
+    TYPE: ClassVar[str] = "workspace.sync_failed"
+    FAMILY: ClassVar[Family] = "lifecycle"
+    reason: SyncFailure
+    message: str
+
+
+class BranchPushed(Payload):
+    """What a session worked out is on the remote."""
+
+    TYPE: ClassVar[str] = "branch.pushed"
+    FAMILY: ClassVar[Family] = "effect"
+    workspace_id: str
+    branch: str
+    commit: str
+
+
+class BranchPushFailed(Payload):
+    """Nothing was pushed. On a conflict, `files` are those that both sides changed."""
+
+    TYPE: ClassVar[str] = "branch.push_failed"
+    FAMILY: ClassVar[Family] = "effect"
+    workspace_id: str
+    branch: str
+    reason: SyncFailure
+    message: str
+    files: tuple[str, ...] = ()
+
+
+class PullRequestOpened(Payload):
+    """A pull request asks for the session's branch to be merged into `base`."""
+
+    TYPE: ClassVar[str] = "branch.pull_request_opened"
+    FAMILY: ClassVar[Family] = "effect"
+    workspace_id: str
+    branch: str
+    base: str
+    number: int
+    url: str
+    draft: bool = False

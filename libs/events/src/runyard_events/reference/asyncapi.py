@@ -4,6 +4,7 @@ from typing import Any
 
 from runyard_events.catalogue import FAMILIES, PAYLOADS
 from runyard_events.commands import COMMANDS_BY_TYPE
+from runyard_events.commands.payload import fields_of
 from runyard_events.reference.json_schema import command_schema, event_schema
 
 VERSION = "1.0.0"
@@ -11,14 +12,26 @@ VERSION = "1.0.0"
 _AGGREGATES = {
     "workspace": ("ev.{tenant}.workspace.{workspace}", ("tenant", "workspace")),
     "session": ("ev.{tenant}.session.{session}", ("tenant", "session")),
+    "preview": ("ev.{tenant}.preview.{preview}", ("tenant", "preview")),
+    "team": ("ev.{tenant}.team.{tenant}", ("tenant",)),
     "run": ("ev.{tenant}.session.{session}.run.{run}", ("tenant", "session", "run")),
+}
+_PARAMETERS = {"runner_type": "codex, claude, ...", "session_id": "Identifier of the session."}
+_BY_PREFIX = {
+    "workspace": "workspace",
+    "session": "session",
+    "worktree": "session",
+    "sandbox": "session",
+    "branch": "session",
+    "preview": "preview",
+    "team": "team",
 }
 
 
 def aggregate_of(event_type: str) -> str:
-    """On whose subject a type is kept: workspace, session or run."""
+    """On whose subject a type is kept."""
     prefix = event_type.split(".", maxsplit=1)[0]
-    return {"workspace": "workspace", "session": "session", "worktree": "session"}.get(prefix, "run")
+    return _BY_PREFIX.get(prefix, "run")
 
 
 def asyncapi() -> dict[str, Any]:
@@ -81,8 +94,9 @@ def _command_channels() -> dict[str, Any]:
             "address": model.SUBJECT,
             "messages": {name: {"$ref": f"#/components/messages/{name}"}},
         }
-        if "{runner_type}" in model.SUBJECT:
-            channel["parameters"] = {"runner_type": {"description": "codex, claude, ..."}}
+        parameters = {key: {"description": _PARAMETERS[key]} for key in fields_of(model.SUBJECT)}
+        if parameters:
+            channel["parameters"] = parameters
         channels[f"command.{name}"] = channel
     return channels
 

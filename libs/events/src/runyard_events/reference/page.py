@@ -25,7 +25,7 @@ Every event is one JSON envelope:
 | `id` | the same for the same event, however often it was sent |
 | `tenantId`, `sessionId`, `runId` | what it belongs to |
 | `provider` | the agent: `codex`, `claude`, ... or null |
-| `kind` | the family: `lifecycle`, `ui`, `raw`, `llm` or `effect`; the last part of the subject |
+| `kind` | the family, the last part of the subject: `lifecycle`, `ui`, `raw`, `llm`, `effect`, `sandbox`, `telemetry` |
 | `type`, `version` | what happened, and the version of the payload's shape |
 | `at` | when, RFC 3339, UTC |
 | `source`, `seq` | who wrote it, and its number there: from 1 without a gap per run and source |

@@ -1,0 +1,108 @@
+"""What the workspace service is asked for."""
+
+from typing import ClassVar, Literal
+
+from runyard_events.commands.payload import CommandPayload
+
+
+class ImportWorkspace(CommandPayload):
+    TYPE: ClassVar[str] = "workspace.import"
+    SUBJECT: ClassVar[str] = "cmd.workspace.import"
+    workspace_id: str
+    source_type: Literal["github", "git", "local"]
+    source_uri: str
+    display_name: str
+    idempotency_key: str | None = None
+    request_hash: str | None = None
+
+
+class OpenWorktree(CommandPayload):
+    TYPE: ClassVar[str] = "workspace.open-worktree"
+    SUBJECT: ClassVar[str] = "cmd.workspace.open-worktree"
+    workspace_id: str
+    session_id: str
+
+
+class RemoveWorktree(CommandPayload):
+    TYPE: ClassVar[str] = "workspace.remove-worktree"
+    SUBJECT: ClassVar[str] = "cmd.workspace.remove-worktree"
+    workspace_id: str
+    session_id: str
+
+
+class OpenPreviewTree(CommandPayload):
+    """A working tree for a preview that follows a branch. Reply: `path`, `commit`."""
+
+    TYPE: ClassVar[str] = "workspace.open-preview-tree"
+    SUBJECT: ClassVar[str] = "cmd.workspace.open-preview-tree"
+    workspace_id: str
+    preview_id: str
+    branch: str | None = None
+    """None: the branch that the managed copy has checked out."""
+
+
+class RemovePreviewTree(CommandPayload):
+    TYPE: ClassVar[str] = "workspace.remove-preview-tree"
+    SUBJECT: ClassVar[str] = "cmd.workspace.remove-preview-tree"
+    workspace_id: str
+    preview_id: str
+
+
+class DetectProject(CommandPayload):
+    """What kind of project a folder of ours holds. Reply: `candidates`, the likeliest first."""
+
+    TYPE: ClassVar[str] = "workspace.detect-project"
+    SUBJECT: ClassVar[str] = "cmd.workspace.detect-project"
+    workspace_id: str
+    session_id: str | None = None
+    preview_id: str | None = None
+
+
+class SetCredential(CommandPayload):
+    """What Git signs in with at a remote's host. `secret` is sealed: only the workspace service can open it."""
+
+    TYPE: ClassVar[str] = "workspace.set-credential"
+    SUBJECT: ClassVar[str] = "cmd.workspace.set-credential"
+    credential_id: str
+    host: str
+    username: str
+    secret: str
+
+
+class RemoveCredential(CommandPayload):
+    TYPE: ClassVar[str] = "workspace.remove-credential"
+    SUBJECT: ClassVar[str] = "cmd.workspace.remove-credential"
+    credential_id: str
+
+
+class FetchWorkspace(CommandPayload):
+    """Bring the managed copy's remote branches up to date. Reply: `branches` that changed."""
+
+    TYPE: ClassVar[str] = "workspace.fetch"
+    SUBJECT: ClassVar[str] = "cmd.workspace.fetch"
+    workspace_id: str
+
+
+class PushSession(CommandPayload):
+    """Push what a session has worked out to a branch of the remote. Reply: `branch`, `commit`."""
+
+    TYPE: ClassVar[str] = "workspace.push-session"
+    SUBJECT: ClassVar[str] = "cmd.workspace.push-session"
+    workspace_id: str
+    session_id: str
+    branch: str | None = None
+    """None: the session's own branch."""
+    message: str | None = None
+
+
+class OpenPullRequest(CommandPayload):
+    """Push, then ask for a merge of the session's branch. Reply: `url`, `number`."""
+
+    TYPE: ClassVar[str] = "workspace.open-pull-request"
+    SUBJECT: ClassVar[str] = "cmd.workspace.open-pull-request"
+    workspace_id: str
+    session_id: str
+    title: str
+    body: str = ""
+    base: str | None = None
+    draft: bool = False
