@@ -1,0 +1,41 @@
+"""Where a process of an agent or a preview runs, behind one interface."""
+
+from runyard_sandbox.provisioner import (
+    Change,
+    EngineAway,
+    ExecResult,
+    Failure,
+    Health,
+    Limits,
+    LogLine,
+    Mount,
+    NotThere,
+    Provisioner,
+    ProvisionFailed,
+    Purpose,
+    Sandbox,
+    SandboxFault,
+    Spec,
+    Stats,
+    Status,
+)
+
+__all__ = [
+    "Change",
+    "EngineAway",
+    "ExecResult",
+    "Failure",
+    "Health",
+    "Limits",
+    "LogLine",
+    "Mount",
+    "NotThere",
+    "ProvisionFailed",
+    "Provisioner",
+    "Purpose",
+    "Sandbox",
+    "SandboxFault",
+    "Spec",
+    "Stats",
+    "Status",
+]
