@@ -197,6 +197,7 @@ def _run_to_its_end(url: str, token: str, made: dict[str, str]) -> dict[str, str
         body = {"workspace_id": made["workspace_id"], "runner_type": "claude"}
         session = api.post("/api/sessions", json=body).raise_for_status().json()["session_id"]
         run = api.post(f"/api/sessions/{session}/prompt", json={"prompt": "Hello"}).raise_for_status().json()["run_id"]
-        while "run.completed" not in api.get(f"/api/runs/{run}/events").raise_for_status().text:
-            continue  # a stream of this product lives for a moment only
+        # The checkpoint is the last thing that follows from a run. A stream of this product lives for a moment only.
+        while "checkpoint.created" not in api.get(f"/api/sessions/{session}/events").raise_for_status().text:
+            continue
     return {"session_id": session, "run_id": run, "thread_id": session}

@@ -79,7 +79,7 @@ def test_many_at_once_end_and_leave_no_descriptor_open() -> None:
 
 def test_a_terminated_process_that_was_never_read_leaves_nothing_waiting() -> None:
     async def main() -> None:
-        process = await asyncio.create_subprocess_exec("sh", "-c", "yes", stdout=PIPE, stderr=PIPE)
+        process = await asyncio.create_subprocess_exec("yes", stdout=PIPE, stderr=PIPE)
         process.terminate()
         async with asyncio.timeout(5):
             await process.wait()
