@@ -161,6 +161,10 @@ class NotThere(SandboxFault):
     """There is no sandbox of this name."""
 
 
+class NotSupported(SandboxFault):
+    """This engine cannot do it at all; trying again changes nothing."""
+
+
 class ProvisionFailed(SandboxFault):
     """A sandbox could not be had; whatever was made of it is gone again."""
 
