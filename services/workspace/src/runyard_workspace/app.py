@@ -10,12 +10,19 @@ from nats.aio.client import Client
 
 from runyard_chassis import CommandServer, Database, Service, create_app, get_logger
 from runyard_events import CommandBus, EventLog, Projector, connect
-from runyard_events.commands import ImportWorkspace, OpenWorktree, RemoveWorktree
+from runyard_events.commands import (
+    ImportWorkspace,
+    OpenPreviewTree,
+    OpenWorktree,
+    RemovePreviewTree,
+    RemoveWorktree,
+)
 from runyard_events.tasks import end_tasks
 from runyard_workspace.api import ROUTERS, FileLimits, SessionTrees
 from runyard_workspace.handlers.checkpoints import Checkpoints
 from runyard_workspace.handlers.effects import Effects
 from runyard_workspace.handlers.imports import ImportRules, Imports
+from runyard_workspace.handlers.previews import PreviewTrees
 from runyard_workspace.handlers.worktrees import SessionFiles
 from runyard_workspace.histories import Histories
 from runyard_workspace.projection import SUBJECTS, apply
@@ -85,6 +92,11 @@ def register(server: CommandServer, settings: Settings, tools: Tools, histories:
     server.on(ImportWorkspace)(imports.handle)
     server.on(OpenWorktree)(files.open)
     server.on(RemoveWorktree)(files.remove)
+    previews = PreviewTrees(
+        histories=histories, worktrees=tools.worktrees, branches=tools.branches, layout=tools.layout
+    )
+    server.on(OpenPreviewTree)(previews.open)
+    server.on(RemovePreviewTree)(previews.remove)
 
 
 def build_projectors(log: EventLog, client: Client, database: Database) -> dict[str, Projector]:

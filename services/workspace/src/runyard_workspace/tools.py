@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
+from runyard_workspace.adapters.branches import Branches
 from runyard_workspace.adapters.clone import Cloner, Limits
 from runyard_workspace.adapters.diffs import DiffLimits, Diffs
 from runyard_workspace.adapters.git import Git
@@ -24,6 +25,7 @@ class Tools:
     scratch: Staging
     cloner: Cloner
     worktrees: Worktrees
+    branches: Branches
     snapshots: Snapshots
     diffs: Diffs
     listing: Listing
@@ -49,6 +51,7 @@ class Tools:
             scratch=scratch,
             cloner=Cloner(git, staging, limits, settings.import_schemes),
             worktrees=Worktrees(git),
+            branches=Branches(git),
             snapshots=Snapshots(git, scratch, kept),
             diffs=Diffs(git, DiffLimits(patch_bytes=settings.diff_max_kib * 1024)),
             listing=Listing(git),

@@ -2,7 +2,12 @@
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from runyard_events.commands.payload import CommandPayload
+
+OWNER = r"^\d{1,9}:\d{1,9}$"
+"""`uid:gid`, as a container takes it."""
 
 
 class ImportWorkspace(CommandPayload):
@@ -31,7 +36,11 @@ class RemoveWorktree(CommandPayload):
 
 
 class OpenPreviewTree(CommandPayload):
-    """A working tree for a preview that follows a branch. Reply: `path`, `commit`."""
+    """A working tree for a preview that follows a branch. Reply: `path`, `branch`, `commit`.
+
+    Asked again it stays as it is, unless the branch has moved: then the whole tree is made anew, and whatever
+    runs in the former one has to be started again.
+    """
 
     TYPE: ClassVar[str] = "workspace.open-preview-tree"
     SUBJECT: ClassVar[str] = "cmd.workspace.open-preview-tree"
@@ -39,6 +48,8 @@ class OpenPreviewTree(CommandPayload):
     preview_id: str
     branch: str | None = None
     """None: the branch that the managed copy has checked out."""
+    owner: str | None = Field(default=None, pattern=OWNER)
+    """`uid:gid` of the preview's container; None: as the workspace service's own."""
 
 
 class RemovePreviewTree(CommandPayload):

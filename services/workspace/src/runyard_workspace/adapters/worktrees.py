@@ -1,4 +1,4 @@
-"""One Git worktree per session, on a branch of its own."""
+"""One Git worktree per session, on a branch of its own, and one per preview of a branch, on none."""
 
 import asyncio
 import contextlib
@@ -48,17 +48,29 @@ class Worktrees:
             base = await self._git.text("rev-parse", "--verify", "HEAD^{commit}", at=at)
             await asyncio.to_thread(_clear, repository, path)
             flag, branch = await self._free_branch(at, session_id)
-            filters = await self._git.filters_off(at)
-            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
-            try:
-                await self._git.output(
-                    "worktree", "add", "--quiet", "--no-track", flag, branch, str(path), base,
-                    at=at, settings=filters, timeout=self._seconds,
-                )  # fmt: skip
-            except BaseException:
-                await asyncio.shield(asyncio.to_thread(_clear, repository, path))
-                raise
+            await self._add(at, repository, path, "--no-track", flag, branch, str(path), base)
         return Opened(path, branch, base)
+
+    async def open_detached(self, repository: Path, path: Path, commit: str) -> None:
+        """Makes a worktree of a commit at `path`, on no branch. One that stands there at that commit stays as it is.
+
+        One of another commit is replaced as a whole and not changed in place: whoever has it open still writes to
+        it, and could lead what Git writes elsewhere.
+
+        Raises:
+            GitError: Git cannot make it; nothing of it is left.
+        """
+        at = Place(repository / ".git")
+        async with self._lock(repository):
+            if await self._stands_at(repository, path) == commit:
+                return
+            await asyncio.to_thread(_clear, repository, path)
+            await self._add(at, repository, path, "--detach", str(path), commit)
+
+    async def remove_detached(self, repository: Path, path: Path) -> None:
+        """Takes a worktree that is on no branch away; one that is not there is fine."""
+        async with self._lock(repository):
+            await asyncio.to_thread(_clear, repository, path)
 
     async def remove(self, repository: Path, path: Path, branch: str) -> None:
         """Takes a session's worktree away, and its branch if no commit is lost with it; checkpoints stay."""
@@ -69,6 +81,24 @@ class Worktrees:
                 return
             with contextlib.suppress(GitError):  # it has commits of its own, or it is gone already
                 await self._drop_branch_without_commits(at, branch)
+
+    async def _add(self, at: Place, repository: Path, path: Path, *words: str) -> None:
+        filters = await self._git.filters_off(at)
+        await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+        try:
+            await self._git.output("worktree", "add", "--quiet", *words, at=at, settings=filters, timeout=self._seconds)
+        except BaseException:
+            await asyncio.shield(asyncio.to_thread(_clear, repository, path))
+            raise
+
+    async def _stands_at(self, repository: Path, path: Path) -> str | None:
+        """The commit of a finished worktree, by the repository's own record of it."""
+        at = place_of(repository, path)
+        if not await asyncio.to_thread(_finished, at):
+            return None
+        with contextlib.suppress(GitError):
+            return await self._git.text("rev-parse", "--verify", "HEAD^{commit}", at=at)
+        return None
 
     async def _free_branch(self, at: Place, session_id: str) -> tuple[str, str]:
         short, long = branch_names(session_id)
@@ -97,6 +127,12 @@ class Worktrees:
 
     def _lock(self, repository: Path) -> asyncio.Lock:
         return self._locks.setdefault(repository, asyncio.Lock())
+
+
+def _finished(at: Place) -> bool:
+    """Whether Git has made the worktree to its end: until then its record is locked."""
+    assert at.git_dir is not None and at.work_tree is not None  # noqa: S101, PT018 - a worktree has both
+    return at.work_tree.is_dir() and (at.git_dir / "HEAD").is_file() and not (at.git_dir / "locked").exists()
 
 
 def _clear(repository: Path, path: Path) -> None:

@@ -1,9 +1,11 @@
 """Where things lie below the workspaces root."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 SHORT = 8
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +14,7 @@ class Layout:
 
     <root>/<workspace>/repo                   the managed copy
     <root>/<workspace>/worktrees/<session>    one worktree per session
+    <root>/<workspace>/previews/<preview>     one detached worktree per preview of a branch
     <root>/.staging/                          clones that are not finished
     <root>/.scratch/                          indexes and objects that live for one request
     """
@@ -39,6 +42,15 @@ class Layout:
     def worktree(self, workspace_id: str, session_id: str) -> Path:
         """The worktree of a session."""
         return self.workspace(workspace_id) / "worktrees" / session_id
+
+    def preview(self, workspace_id: str, preview_id: str) -> Path:
+        """The files of a preview that follows a branch. The name never is one of a session's worktree."""
+        return self.workspace(workspace_id) / "previews" / f"preview-{preview_id}"
+
+
+def is_identifier(text: str) -> bool:
+    """Whether a text can be the id of something of ours, and so the name of a folder."""
+    return _IDENTIFIER.fullmatch(text) is not None
 
 
 def branch_names(session_id: str) -> tuple[str, str]:
