@@ -1,7 +1,9 @@
 """The embedded PostgreSQL: what survives, who may connect, and what is said when it cannot start."""
 
+import asyncio
 import os
 import shutil
+import signal
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -56,6 +58,23 @@ async def test_committed_rows_survive_a_kill_and_a_restart(server: PostgresServe
     await server.start_async()
 
     assert await fetch(url, "SELECT answer FROM kept") == 42
+
+
+async def test_it_starts_though_nobody_has_reaped_the_one_that_was_killed(server: PostgresServer) -> None:
+    await server.start_async()
+    url = await ensure_database(server, "runyard", "runyard", "pass'word")
+    await fetch(url, "CREATE TABLE kept AS SELECT 42 AS answer")
+    killed = server.child.process
+    assert killed
+    os.kill(killed.pid, signal.SIGKILL)
+    await asyncio.to_thread(os.waitid, os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # dead, and still there
+
+    another = PostgresServer(server.folder, server.port, password=server.password)
+    try:
+        await another.start_async()
+        assert await fetch(url, "SELECT answer FROM kept") == 42
+    finally:
+        another.stop(timeout=2)
 
 
 async def test_the_cluster_is_utf8_with_the_same_order_on_every_machine(server: PostgresServer) -> None:

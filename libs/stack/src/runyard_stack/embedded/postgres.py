@@ -15,6 +15,7 @@ from urllib.parse import quote
 from runyard_stack.embedded import account
 from runyard_stack.embedded.child import Child
 from runyard_stack.embedded.errors import BrokenData, EmbeddedError
+from runyard_stack.embedded.lock_file import release_dead_lock
 from runyard_stack.embedded.ports import LOOPBACK, require_free
 from runyard_stack.embedded.server import ORPHAN_GRACE_SECONDS, EmbeddedServer
 
@@ -113,6 +114,7 @@ class PostgresServer(EmbeddedServer):
             if self.child.account:
                 self._open_the_way()
             self.child.stop_orphan(ORPHAN_GRACE_SECONDS)
+            release_dead_lock(self.data, ORPHAN_GRACE_SECONDS)
         except OSError as error:
             raise EmbeddedError(
                 f"The PostgreSQL folder {self.folder} cannot be used: {error}.",
