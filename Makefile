@@ -27,7 +27,7 @@ test: install lint schemas-check ## Lint, types, import rules, schemas, and all 
 
 .PHONY: test-faults
 test-faults: install ## Kill services, NATS and PostgreSQL in the middle of runs
-	@$(PYTEST) -m faults --tb=short $(ARGS)
+	@$(PYTEST) -m faults --tb=native $(ARGS)
 
 .PHONY: bench
 bench: install ## Measure, each figure beside its bare floor; ONLY=streaming for one of them
