@@ -7,7 +7,7 @@ platform has done it.
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -46,6 +46,19 @@ class Refused(SandboxFault):
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """What opens the platform: a header, and where its secret comes from (asked anew each time: it may be rotated)."""
+
+    header: str
+    secret: Callable[[], str]
+    prefix: str = ""
+
+    def headers(self) -> dict[str, str]:
+        """The header with the secret of now."""
+        return {self.header: f"{self.prefix}{self.secret()}"}
+
+
+@dataclass(frozen=True, slots=True)
 class Patience:
     """How long to wait: seconds for an answer, how often to try, seconds before the second try (doubled each time)."""
 
@@ -63,17 +76,16 @@ class Remote:
         name: str,
         address: str,
         *,
-        headers: Mapping[str, str],
-        secrets: Iterable[str],
+        credential: Credential,
         patience: Patience,
         verify: ssl.SSLContext | bool = True,
     ) -> None:
         self._name = name
-        self._secrets = tuple(secret for secret in secrets if secret)
+        self._credential = credential
         self._patience = patience
         self._client = httpx.AsyncClient(
             base_url=address.rstrip("/") + "/",
-            headers=dict(headers),
+            headers={"Accept": "application/json"},
             timeout=httpx.Timeout(patience.answer_seconds, connect=patience.connect_seconds),
             verify=verify,
             trust_env=False,
@@ -107,7 +119,7 @@ class Remote:
             path.lstrip("/"),
             params=dict(params or {}),
             content=content,
-            headers={"Content-Type": content_type} if content is not None else None,
+            headers=self._headers() | ({"Content-Type": content_type} if content is not None else {}),
         )
         answer = await self._send(request, repeat=repeat)
         self._check(answer, repeat=repeat)
@@ -121,7 +133,9 @@ class Remote:
             Refused, EngineAway: as `call`; EngineAway also when it breaks off.
         """
         timeout = httpx.Timeout(_OPENED_SECONDS, connect=self._patience.connect_seconds, read=None)
-        request = self._client.build_request("GET", path.lstrip("/"), params=dict(params or {}), timeout=timeout)
+        request = self._client.build_request(
+            "GET", path.lstrip("/"), params=dict(params or {}), timeout=timeout, headers=self._headers()
+        )
         try:
             async with asyncio.timeout(_OPENED_SECONDS):
                 answer = await self._client.send(request, stream=True)
@@ -182,10 +196,15 @@ class Remote:
         return self.clean(text)[:_LONGEST_MESSAGE] or answer.reason_phrase
 
     def clean(self, text: str) -> str:
-        """The text without the secrets of this API."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+        """The text without the secret of this API."""
+        secret = self._credential.secret()
+        return text.replace(secret, "***") if secret else text
+
+    def _headers(self) -> dict[str, str]:
+        try:
+            return self._credential.headers()
+        except OSError as error:
+            raise EngineAway(f"the credential for {self._name} cannot be read: {error.strerror}") from None
 
     def _away(self, why: str) -> EngineAway:
         return EngineAway(f"{self._name} does not answer: {why}")

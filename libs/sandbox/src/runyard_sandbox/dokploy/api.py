@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from runyard_sandbox.dokploy.settings import DokploySettings
-from runyard_sandbox.remote import Remote
+from runyard_sandbox.remote import Credential, Remote
 
 Row = dict[str, Any]
 
@@ -16,8 +16,7 @@ class DokployApi:
         self._remote = Remote(
             "Dokploy",
             f"{settings.address.rstrip('/')}/api",
-            headers={"x-api-key": settings.api_key, "Accept": "application/json"},
-            secrets=(settings.api_key,),
+            credential=Credential("x-api-key", lambda: settings.api_key),
             patience=settings.patience,
         )
 
