@@ -50,6 +50,7 @@ async def run_in_pod(
             ssl=tls if isinstance(tls, ssl.SSLContext) else None,
             max_size=None,
             proxy=None,
+            close_timeout=1,
         ) as socket:
             return await _talk(socket, stdin)
     except InvalidStatus as error:
