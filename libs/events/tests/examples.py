@@ -47,6 +47,8 @@ EXAMPLES: dict[str, Any] = {
     "worktree.removed": {"workspaceId": "w"},
     "checkpoint.created": {"commit": "c0ffee", "ref": "refs/runyard/sessions/s/runs/r", "parent": "beef", "filesChanged": 1, "insertions": 2, "deletions": 3, "skippedFiles": 1},
     "checkpoint.failed": {"reason": "disk_full", "message": "No space left."},
+    "worktree.commits_taken": {"workspaceId": "w", "branch": "runyard/s", "commit": "c0ffee", "previous": "beef", "rewritten": False},
+    "worktree.commits_refused": {"workspaceId": "w", "branch": "runyard/s", "reason": "conflict", "message": "The branch was moved meanwhile.", "commit": "c0ffee", "ref": "refs/runyard/sessions/s/diverged"},
     "session.created": {"workspaceId": "w", "runnerType": "codex", "threadId": "t", "approvalPolicy": "on-request", "model": "m", "title": "A session", "createdBy": "u1", "idempotencyKey": "k", "requestHash": "h"},
     "session.ready": {"repoPath": "/workspaces/w/sessions/s", "threadId": "t", "branch": "runyard/s", "baseCommit": "c0ffee"},
     "session.failed": {"reason": "worktree", "message": "The workspace is gone."},

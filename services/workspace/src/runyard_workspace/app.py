@@ -14,6 +14,8 @@ from runyard_events.commands import (
     ImportWorkspace,
     OpenPreviewTree,
     OpenWorktree,
+    PrepareSandbox,
+    ReleaseSandbox,
     RemovePreviewTree,
     RemoveWorktree,
 )
@@ -23,6 +25,7 @@ from runyard_workspace.handlers.checkpoints import Checkpoints
 from runyard_workspace.handlers.effects import Effects
 from runyard_workspace.handlers.imports import ImportRules, Imports
 from runyard_workspace.handlers.previews import PreviewTrees
+from runyard_workspace.handlers.sandboxes import SandboxGit
 from runyard_workspace.handlers.worktrees import SessionFiles
 from runyard_workspace.histories import Histories
 from runyard_workspace.projection import SUBJECTS, apply
@@ -57,13 +60,21 @@ def build(settings: Settings) -> Service:
             histories = Histories(log)
             projectors = build_projectors(log, client, database)
             app.state.trees = build_trees(settings, tools, Views(database, log, projectors))
+            sandboxes = SandboxGit(
+                histories=histories, sandboxes=tools.sandboxes, commits=tools.commits, layout=tools.layout
+            )
             checkpoints = Checkpoints(
-                histories=histories, snapshots=tools.snapshots, diffs=tools.diffs, layout=tools.layout
+                histories=histories,
+                snapshots=tools.snapshots,
+                diffs=tools.diffs,
+                sandboxes=sandboxes,
+                layout=tools.layout,
             )
             effects = Effects(client, checkpoints.handle)
             for work in (*(projector.run() for projector in projectors.values()), effects.run()):
                 _in_background(stack, work)
-            register(server, settings, tools, histories, CommandBus(client))
+            register_imports(server, settings, tools, histories, CommandBus(client))
+            register_trees(server, tools, histories, sandboxes)
             await stack.enter_async_context(server)
             yield
 
@@ -79,8 +90,10 @@ def build(settings: Settings) -> Service:
     return Service(NAME, app, settings.host, settings.port, settings.shutdown_grace_seconds)
 
 
-def register(server: CommandServer, settings: Settings, tools: Tools, histories: Histories, bus: CommandBus) -> None:
-    """Gives each command its handler."""
+def register_imports(
+    server: CommandServer, settings: Settings, tools: Tools, histories: Histories, bus: CommandBus
+) -> None:
+    """Gives the commands about imports their handler."""
     rules = ImportRules(
         schemes=settings.import_schemes,
         local_roots=settings.local_roots,
@@ -88,10 +101,16 @@ def register(server: CommandServer, settings: Settings, tools: Tools, histories:
         reply_seconds=settings.import_reply_seconds,
     )
     imports = Imports(histories=histories, cloner=tools.cloner, layout=tools.layout, bus=bus, rules=rules)
-    files = SessionFiles(histories=histories, worktrees=tools.worktrees, layout=tools.layout)
     server.on(ImportWorkspace)(imports.handle)
+
+
+def register_trees(server: CommandServer, tools: Tools, histories: Histories, sandboxes: SandboxGit) -> None:
+    """Gives the commands about files of sessions and previews their handlers."""
+    files = SessionFiles(histories=histories, worktrees=tools.worktrees, sandboxes=sandboxes, layout=tools.layout)
     server.on(OpenWorktree)(files.open)
     server.on(RemoveWorktree)(files.remove)
+    server.on(PrepareSandbox)(sandboxes.prepare)
+    server.on(ReleaseSandbox)(sandboxes.release)
     previews = PreviewTrees(
         histories=histories, worktrees=tools.worktrees, branches=tools.branches, layout=tools.layout
     )

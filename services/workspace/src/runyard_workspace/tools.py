@@ -4,12 +4,16 @@ from dataclasses import dataclass
 from typing import Self
 
 from runyard_workspace.adapters.branches import Branches
+from runyard_workspace.adapters.clean_room import CleanRooms
 from runyard_workspace.adapters.clone import Cloner, Limits
 from runyard_workspace.adapters.diffs import DiffLimits, Diffs
 from runyard_workspace.adapters.git import Git
 from runyard_workspace.adapters.listing import Listing
+from runyard_workspace.adapters.sandbox_commits import SandboxCommits
+from runyard_workspace.adapters.sandboxes import Sandboxes
 from runyard_workspace.adapters.snapshots import Snapshots
 from runyard_workspace.adapters.staging import Staging
+from runyard_workspace.adapters.takeover import TakeLimits, Takeover
 from runyard_workspace.adapters.weighing import SnapshotLimits
 from runyard_workspace.adapters.worktrees import Worktrees
 from runyard_workspace.domain.layout import Layout
@@ -26,6 +30,8 @@ class Tools:
     cloner: Cloner
     worktrees: Worktrees
     branches: Branches
+    sandboxes: Sandboxes
+    commits: SandboxCommits
     snapshots: Snapshots
     diffs: Diffs
     listing: Listing
@@ -36,6 +42,7 @@ class Tools:
         layout = Layout(settings.workspaces_root.absolute())
         git = Git(executable=settings.git_executable, low_speed_seconds=settings.import_stall_seconds)
         staging, scratch = Staging(layout.staging), Staging(layout.scratch)
+        branches, rooms = Branches(git), CleanRooms(git, scratch)
         limits = Limits(
             seconds=settings.import_timeout_seconds,
             size_bytes=settings.import_max_mib * MIB,
@@ -51,7 +58,9 @@ class Tools:
             scratch=scratch,
             cloner=Cloner(git, staging, limits, settings.import_schemes),
             worktrees=Worktrees(git),
-            branches=Branches(git),
+            branches=branches,
+            sandboxes=Sandboxes(git, branches, rooms, scratch),
+            commits=SandboxCommits(git, branches, Takeover(git, rooms, TakeLimits())),
             snapshots=Snapshots(git, scratch, kept),
             diffs=Diffs(git, DiffLimits(patch_bytes=settings.diff_max_kib * 1024)),
             listing=Listing(git),

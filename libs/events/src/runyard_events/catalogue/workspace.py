@@ -118,6 +118,40 @@ class CheckpointFailed(Payload):
     message: str
 
 
+CommitsRefusal = Literal["conflict", "damaged", "too_large", "timeout"]
+
+
+class CommitsTaken(Payload):
+    """What an agent has committed in its container is on the session's branch of the managed copy.
+
+    `rewritten`: it had changed commits that were taken before; those are kept on a hidden ref.
+    """
+
+    TYPE: ClassVar[str] = "worktree.commits_taken"
+    FAMILY: ClassVar[Family] = "effect"
+    workspace_id: str
+    branch: str
+    commit: str
+    previous: str | None = None
+    rewritten: bool = False
+
+
+class CommitsRefused(Payload):
+    """What an agent has committed in its container is not on the session's branch; the files are as it left them.
+
+    On a conflict (both sides have moved the branch) its commits are kept on the hidden ref `ref`.
+    """
+
+    TYPE: ClassVar[str] = "worktree.commits_refused"
+    FAMILY: ClassVar[Family] = "effect"
+    workspace_id: str
+    branch: str
+    reason: CommitsRefusal
+    message: str
+    commit: str | None = None
+    ref: str | None = None
+
+
 SyncFailure = Literal[
     "auth_required", "not_found", "conflict", "rejected", "timeout", "unreachable", "nothing_to_push", "failed"
 ]

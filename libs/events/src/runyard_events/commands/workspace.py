@@ -35,6 +35,31 @@ class RemoveWorktree(CommandPayload):
     session_id: str
 
 
+class PrepareSandbox(CommandPayload):
+    """What a session's container has to be given of the disk; asked for before each container is made.
+
+    Reply: `path` (the worktree, the same inside), `branch`, and `mounts`, each `{source, target, read_only}`, files
+    among them. All that is not read-only belongs to `owner` from then on.
+    """
+
+    TYPE: ClassVar[str] = "workspace.prepare-sandbox"
+    SUBJECT: ClassVar[str] = "cmd.workspace.prepare-sandbox"
+    session_id: str
+    owner: str | None = Field(default=None, pattern=OWNER)
+    """`uid:gid` that the container runs as; None: as the workspace service does."""
+
+
+class ReleaseSandbox(CommandPayload):
+    """The session's container is gone, and its next run works without one: the files become the service's own again.
+
+    Not needed between two containers. Without a private Git directory nothing is done. Reply: `branch`, `commit`.
+    """
+
+    TYPE: ClassVar[str] = "workspace.release-sandbox"
+    SUBJECT: ClassVar[str] = "cmd.workspace.release-sandbox"
+    session_id: str
+
+
 class OpenPreviewTree(CommandPayload):
     """A working tree for a preview that follows a branch. Reply: `path`, `branch`, `commit`.
 

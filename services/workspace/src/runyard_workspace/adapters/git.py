@@ -22,6 +22,8 @@ from runyard_workspace.adapters.place import Place
 TAIL = 16 * 1024
 CHUNK = 64 * 1024
 PR_SET_PDEATHSIG = 1
+_LIMITED = 'ulimit -d "$1" && shift && exec "$@"'
+"""By a shell, because a limit set from here would need a fork or come too late."""
 
 
 class GitError(Exception):
@@ -67,17 +69,21 @@ class Git:
         settings: Mapping[str, str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
         limit: int | None = None,
+        memory: int | None = None,
     ) -> bytes:
         """Runs a command and returns its standard output.
 
         With a `limit`, the output is cut there and the process killed: the caller gets `limit + 1` bytes.
+        With `memory`, neither it nor what it starts may take more bytes than that each.
 
         Raises:
             GitError: it ended with another status than 0.
             GitTimeout: it did not end within `timeout` seconds.
         """
         environment = {**(at.environment() if at else {}), **(env or {})}
-        async with self.start(*args, env=environment, settings=settings, stdin=stdin is not None) as process:
+        async with self.start(
+            *args, env=environment, settings=settings, stdin=stdin is not None, memory=memory
+        ) as process:
             try:
                 async with asyncio.timeout(timeout or self.timeout):
                     out, err = await _communicate(process, stdin, limit)
@@ -100,13 +106,16 @@ class Git:
         stdin: bool = False,
         cwd: Path | None = None,
         dies_with_service: bool = False,
+        memory: int | None = None,
     ) -> AsyncGenerator[asyncio.subprocess.Process]:
         """A running Git in a process group of its own; on the way out, what is left of it is killed.
 
         One that `dies_with_service` is started by fork, for which the event loop stands still 10 ms or more;
         the others by vfork, which takes half of one. A service that is killed leaves those to their end.
         """
+        limited = ("sh", "-c", _LIMITED, "git", str(memory // 1024)) if memory else ()
         process = await asyncio.create_subprocess_exec(
+            *limited,
             self.executable,
             *args,
             cwd=cwd or "/",

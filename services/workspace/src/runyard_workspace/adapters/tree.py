@@ -40,6 +40,10 @@ class Changed(TreeError):
     """The file is not in the state that the writer believes it to be in."""
 
 
+class TooMuch(TreeError):
+    """There is more of it than is taken."""
+
+
 class NotPossible(TreeError):
     """The system does not let the file be read or written (permissions, no space)."""
 
@@ -78,25 +82,41 @@ class Tree:
             NotAFile: it is not a regular file, or a link is on the way.
             NotPossible: the system refuses.
         """
-        with self._folder(parts[:-1]) as folder, _translated():
+        with self._folder(parts[:-1]) as folder, translated():
             # Looked at before it is opened, because opening a device can already have an effect.
-            _expect_file(os.stat(parts[-1], dir_fd=folder, follow_symlinks=False))
+            expect_file(os.stat(parts[-1], dir_fd=folder, follow_symlinks=False))
             file = os.open(parts[-1], READ, dir_fd=folder)
             try:
-                state = _expect_file(os.fstat(file))
+                state = expect_file(os.fstat(file))
                 return Piece(state, offset, _read_all(file, offset, limit))
+            finally:
+                os.close(file)
+
+    def copy(self, parts: tuple[str, ...], target: Path, limit: int) -> int:
+        """Copies a file to a new one at `target`, whatever its size was said to be; returns how many bytes it had.
+
+        Raises:
+            TooMuch: it has more than `limit` bytes.
+            TreeError: as `read`.
+        """
+        with self._folder(parts[:-1]) as folder, translated():
+            expect_file(os.stat(parts[-1], dir_fd=folder, follow_symlinks=False))
+            file = os.open(parts[-1], READ, dir_fd=folder)
+            try:
+                expect_file(os.fstat(file))
+                return _copy_all(file, target, limit)
             finally:
                 os.close(file)
 
     def state(self, parts: tuple[str, ...]) -> FileState:
         """What a file is like now. Raises as `read` does."""
-        with self._folder(parts[:-1]) as folder, _translated():
-            return _expect_file(os.stat(parts[-1], dir_fd=folder, follow_symlinks=False))
+        with self._folder(parts[:-1]) as folder, translated():
+            return expect_file(os.stat(parts[-1], dir_fd=folder, follow_symlinks=False))
 
     def kind(self, parts: tuple[str, ...]) -> tuple[Kind, int] | None:
         """What stands at a path, and its size; None when nothing does."""
         try:
-            with self._folder(parts[:-1]) as folder, _translated():
+            with self._folder(parts[:-1]) as folder, translated():
                 found = os.stat(parts[-1], dir_fd=folder, follow_symlinks=False)
         except TreeError:
             return None
@@ -117,7 +137,7 @@ class Tree:
             NotAFile: something else than a regular file stands there, or a link is on the way.
             NotPossible: the system refuses.
         """
-        with self._folder(parts[:-1], make=True) as folder, _translated():
+        with self._folder(parts[:-1], make=True) as folder, translated():
             name = parts[-1]
             before = _present(name, folder)
             _check_expectation(before, if_match, only_new=only_new)
@@ -140,7 +160,7 @@ class Tree:
     def _folder(self, parts: tuple[str, ...], *, make: bool = False) -> Generator[int]:
         current = -1
         try:
-            with _translated():
+            with translated():
                 current = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 for number, part in enumerate((*self._inner, *parts)):
                     below = _open_folder(part, current, make=make and number >= len(self._inner))
@@ -165,7 +185,7 @@ def _open_folder(name: str, parent: int, *, make: bool) -> int:
 
 def _present(name: str, folder: int) -> FileState | None:
     try:
-        return _expect_file(os.stat(name, dir_fd=folder, follow_symlinks=False))
+        return expect_file(os.stat(name, dir_fd=folder, follow_symlinks=False))
     except FileNotFoundError:
         return None
 
@@ -181,7 +201,7 @@ def _check_expectation(before: FileState | None, if_match: str | None, *, only_n
         raise Changed("The file has been changed since it was read.")
 
 
-def _expect_file(found: os.stat_result) -> FileState:
+def expect_file(found: os.stat_result) -> FileState:
     kind = _kind(found.st_mode)
     if kind != "file":
         words = {"directory": "a folder", "symlink": "a symbolic link", "other": "not a regular file"}
@@ -211,6 +231,17 @@ def _read_all(file: int, offset: int, limit: int) -> bytes:
     return b"".join(parts)
 
 
+def _copy_all(source: int, target: Path, limit: int) -> int:
+    size = 0
+    with target.open("xb") as out:
+        while chunk := os.read(source, 1024 * 1024):
+            size += len(chunk)
+            if size > limit:
+                raise TooMuch("The file is too large.")
+            out.write(chunk)
+    return size
+
+
 def _write_all(file: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
@@ -218,7 +249,7 @@ def _write_all(file: int, content: bytes) -> None:
 
 
 @contextmanager
-def _translated() -> Generator[None]:
+def translated() -> Generator[None]:
     """System errors in the words of this module."""
     try:
         yield

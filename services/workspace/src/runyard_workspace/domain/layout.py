@@ -15,6 +15,7 @@ class Layout:
     <root>/<workspace>/repo                   the managed copy
     <root>/<workspace>/worktrees/<session>    one worktree per session
     <root>/<workspace>/previews/<preview>     one detached worktree per preview of a branch
+    <root>/<workspace>/sandboxes/<session>    what a session's container gets of Git
     <root>/.staging/                          clones that are not finished
     <root>/.scratch/                          indexes and objects that live for one request
     """
@@ -43,6 +44,10 @@ class Layout:
         """The worktree of a session."""
         return self.workspace(workspace_id) / "worktrees" / session_id
 
+    def sandbox(self, workspace_id: str, session_id: str) -> Path:
+        """What a session's container gets of Git, beside the worktree."""
+        return self.workspace(workspace_id) / "sandboxes" / session_id
+
     def preview(self, workspace_id: str, preview_id: str) -> Path:
         """The files of a preview that follows a branch. The name never is one of a session's worktree."""
         return self.workspace(workspace_id) / "previews" / f"preview-{preview_id}"
@@ -61,3 +66,8 @@ def branch_names(session_id: str) -> tuple[str, str]:
 def checkpoint_ref(session_id: str, run_id: str) -> str:
     """The hidden ref that keeps the files as a run left them."""
     return f"refs/runyard/sessions/{session_id}/runs/{run_id}"
+
+
+def session_ref(session_id: str, name: str) -> str:
+    """A hidden ref of a session."""
+    return f"refs/runyard/sessions/{session_id}/{name}"

@@ -7,6 +7,8 @@ from runyard_events import Envelope
 from runyard_events.catalogue import (
     CheckpointCreated,
     CheckpointFailed,
+    CommitsRefused,
+    CommitsTaken,
     RunStarted,
     WorkspaceImported,
     WorkspaceImportFailed,
@@ -37,6 +39,8 @@ class FilesState:
     opened: WorktreeOpened | None = None
     failed: WorktreeFailed | None = None
     removed: bool = False
+    refused: CommitsRefused | None = None
+    """What was said last about commits of the session's container, if that was that they are not taken."""
     next_seq: int = 1
 
 
@@ -77,6 +81,10 @@ def files_state(events: Iterable[Envelope]) -> FilesState:
                 state = replace(state, failed=event.payload)
             case WorktreeRemoved():
                 state = replace(state, removed=True)
+            case CommitsRefused():
+                state = replace(state, refused=event.payload)
+            case CommitsTaken():
+                state = replace(state, refused=None)
             case _:
                 pass
     return state

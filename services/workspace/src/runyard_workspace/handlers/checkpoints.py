@@ -13,6 +13,7 @@ from runyard_workspace.adapters.worktrees import place_of
 from runyard_workspace.domain.diff import totals
 from runyard_workspace.domain.layout import Layout, checkpoint_ref
 from runyard_workspace.domain.state import FilesState, needs_checkpoint
+from runyard_workspace.handlers.sandboxes import SandboxGit
 from runyard_workspace.histories import Histories
 
 _log = get_logger(__name__)
@@ -24,14 +25,17 @@ class Checkpoints:
     The ref, the event's id and a look at the log make a repeat harmless at each step.
     """
 
-    def __init__(self, *, histories: Histories, snapshots: Snapshots, diffs: Diffs, layout: Layout) -> None:
+    def __init__(
+        self, *, histories: Histories, snapshots: Snapshots, diffs: Diffs, sandboxes: SandboxGit, layout: Layout
+    ) -> None:
         self._histories = histories
+        self._sandboxes = sandboxes
         self._snapshots = snapshots
         self._diffs = diffs
         self._layout = layout
 
     async def handle(self, stored: StoredEvent) -> None:
-        """Looks at a lifecycle event of a run; at the run's end, keeps the files.
+        """Looks at a lifecycle event of a run; at the run's end, keeps the files, then what was committed.
 
         Raises:
             LogUnavailable: the log is away; nothing is lost by trying again.
@@ -46,10 +50,15 @@ class Checkpoints:
             self._histories.checkpoints(tenant, session, run),
             self._histories.run(tenant, session, run),
         )
-        if not needs_checkpoint(state, files, done=done):
-            return
+        if needs_checkpoint(state, files, done=done):
+            await self._settle(event, files, previous)
+        if state.started and files.opened and not files.removed:
+            await self._sandboxes.after_run(tenant, session, files.opened)
+
+    async def _settle(self, event: Envelope, files: FilesState, previous: CheckpointCreated | None) -> None:
+        session, run = event.session_id or "", event.run_id or ""
         outcome = await self._keep(event, files, previous)
-        scope = Scope.run(tenant, session, run)
+        scope = Scope.run(event.tenant_id, session, run)
         await self._histories.writer(scope, 1, correlation_id=event.correlation_id).append(outcome)
         _log.info("checkpoint.settled", outcome=outcome.TYPE, run_id=run, session_id=session)
 

@@ -1,6 +1,7 @@
 """`cmd.workspace.open-worktree` and `cmd.workspace.remove-worktree`."""
 
 import asyncio
+import contextlib
 
 from runyard_chassis import NotFound, Problem, get_logger, refusal
 from runyard_events import Command, Reply, Scope
@@ -10,6 +11,7 @@ from runyard_workspace.adapters.git import GitError
 from runyard_workspace.adapters.worktrees import Opened, Worktrees
 from runyard_workspace.domain.layout import Layout
 from runyard_workspace.domain.state import FilesState
+from runyard_workspace.handlers.sandboxes import SandboxGit
 from runyard_workspace.histories import Histories
 
 _log = get_logger(__name__)
@@ -27,8 +29,9 @@ class WorktreeFailure(Exception):
 class SessionFiles:
     """Opens and removes the worktrees of sessions."""
 
-    def __init__(self, *, histories: Histories, worktrees: Worktrees, layout: Layout) -> None:
+    def __init__(self, *, histories: Histories, worktrees: Worktrees, sandboxes: SandboxGit, layout: Layout) -> None:
         self._histories = histories
+        self._sandboxes = sandboxes
         self._worktrees = worktrees
         self._layout = layout
 
@@ -62,14 +65,17 @@ class SessionFiles:
         if state.removed or state.opened is None:
             return Reply(ok=True, seq=seq or None)
         workspace = state.opened.workspace_id
-        await self._worktrees.remove(
-            self._layout.repository(workspace),
-            self._layout.worktree(workspace, wanted.session_id),
-            state.opened.branch,
-        )
+        async with self._sandboxes.turn(wanted.session_id):
+            with contextlib.suppress(GitError, OSError):  # nobody is left who could do anything about it
+                await self._sandboxes.take(tenant, wanted.session_id, state.opened)
+            await self._worktrees.remove(
+                self._layout.repository(workspace),
+                self._layout.worktree(workspace, wanted.session_id),
+                state.opened.branch,
+            )
+            await self._sandboxes.forget(wanted.session_id, state.opened)
         scope = Scope.session(tenant, wanted.session_id)
-        writer = self._histories.writer(scope, state.next_seq, correlation_id=command.correlation_id)
-        return Reply(ok=True, seq=await writer.append(WorktreeRemoved(workspace_id=workspace)))
+        return Reply(ok=True, seq=await self._histories.tell(scope, WorktreeRemoved(workspace_id=workspace)))
 
     async def _open(self, tenant: str, wanted: OpenWorktree) -> Opened:
         workspace, _ = await self._histories.workspace(tenant, wanted.workspace_id)
