@@ -39,6 +39,8 @@ class Container:
         return os.fsdecode(done.stdout).strip()
 
     def commit(self, name: str, content: str = "x\n") -> str:
+        with (self.path / "README.md").open("a") as readme:
+            readme.write(f"{name}\n")
         (self.path / name).write_text(content)
         self.git("add", "-A")
         self.git("commit", "-q", "-m", f"Add {name}")
@@ -144,9 +146,9 @@ async def test_the_managed_copy_sees_the_worktree_as_before(container: Container
     commit = container.commit("a.txt")
     (container.path / "later.txt").write_text("later\n")
     stored = await container.end_run()
-    assert stored.event.payload.files_changed == 2
+    assert stored.event.payload.files_changed == 3
     diff = await container.service.http.get(f"/sessions/{container.session}/diff", headers=container.service.headers())
-    assert [each["path"] for each in diff.json()["files"]] == ["a.txt", "later.txt"]
+    assert [each["path"] for each in diff.json()["files"]] == ["README.md", "a.txt", "later.txt"]
     preview = await container.service.ask(
         OpenPreviewTree(workspace_id=container.workspace, preview_id="p", branch=container.branch)
     )

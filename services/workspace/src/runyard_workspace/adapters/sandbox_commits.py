@@ -74,7 +74,7 @@ class SandboxCommits:
         with contextlib.suppress(GitError):
             head = await self._git.text("symbolic-ref", "-q", "HEAD", at=place.at)
             if head == place.ref:
-                await self._git.output("read-tree", "-m", commit, at=place.at)
+                await self._git.output("read-tree", "-i", "-m", commit, at=place.at)
 
     async def _theirs(self, place: SandboxPlace) -> str | None:
         try:
