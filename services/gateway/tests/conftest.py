@@ -128,6 +128,9 @@ class Story:
     def run(self, session: str, run: str) -> Scope:
         return Scope.run(self.tenant, session, run)
 
+    def team(self) -> Scope:
+        return Scope.team(self.tenant)
+
 
 @pytest.fixture
 def story(event_log: EventLog, tenant: str) -> Story:

@@ -10,6 +10,12 @@ from runyard_events.catalogue import (
     RunDispatched,
     RunRequested,
     RunStarted,
+    SandboxCreating,
+    SandboxRequested,
+    SandboxRules,
+    SandboxRulesChanged,
+    SandboxRunning,
+    SandboxStats,
     SessionCreated,
     SessionReady,
     UiMessageUser,
@@ -93,3 +99,23 @@ def checkpoint() -> CheckpointCreated:
     return CheckpointCreated(
         commit="beef", ref="refs/runyard/r", parent="c0ffee", files_changed=2, insertions=7, deletions=1
     )
+
+
+def contained(epoch: int = 1) -> tuple[AnyPayload, ...]:
+    """A session's container from the request until it runs."""
+    name = f"runyard-0a1b2c3d-{epoch}"
+    return (
+        SandboxRequested(epoch=epoch, method="docker", purpose="run"),
+        SandboxCreating(epoch=epoch, method="docker", name=name, image="runyard/runner:1"),
+        SandboxRunning(epoch=epoch, method="docker", name=name, native_id=f"c{epoch}", took_ms=210),
+    )
+
+
+def measured(cpu: float = 12.5) -> SandboxStats:
+    """One measure of a container."""
+    return SandboxStats(cpu_percent=cpu, memory_bytes=64 * 1024 * 1024)
+
+
+def ruled(*hosts: str) -> SandboxRulesChanged:
+    """A team's rules with these hosts to be reached."""
+    return SandboxRulesChanged(rules=SandboxRules(enabled=True, egress=hosts), changed_by="ada")

@@ -13,8 +13,13 @@ from runyard_events.catalogue import (
     RunApprovalResolved,
     RunCancelled,
     RunCancelRequested,
+    RunDispatched,
     RunError,
     RunResumed,
+    SandboxDeleted,
+    SandboxError,
+    SandboxPaused,
+    SandboxStopped,
     SessionDeleted,
     SessionFailed,
     ToolResult,
@@ -25,7 +30,7 @@ from runyard_gateway.app import PACKAGE, build_projectors
 from runyard_gateway.projections import tables
 
 from .conftest import Story
-from .histories import call, checkpoint, completed, imported, opened, requested, worked
+from .histories import call, checkpoint, completed, contained, imported, measured, opened, requested, ruled, worked
 
 
 async def tell_everything(story: Story) -> None:
@@ -66,6 +71,22 @@ async def tell_everything(story: Story) -> None:
         await story.tell(scope, *end, source="end")
         await story.tell(scope, checkpoint(), source="workspace")
         await story.tell(scope, RunResumed(runner_id="late", attempt=9, reason="a zombie"), source="zombie")
+    await tell_of_containers(story, sessions, ws)
+
+
+async def tell_of_containers(story: Story, sessions: list[str], ws: str) -> None:
+    failed = SandboxError(epoch=1, reason="exited", message="no\x00use", exit_code=3, log_tail=("x\x00y", "last words"))
+    ends = [
+        (failed, *contained(2), SandboxPaused(epoch=2, reason="user")),
+        (SandboxStopped(epoch=1, reason="idle"),),
+        (SandboxDeleted(epoch=1, reason="user"),),
+    ]
+    for session, end in zip(sessions, ends, strict=True):
+        await story.tell(story.session(session), *contained(), measured(), *end, source="orchestrator.sandbox")
+    await story.tell(story.team(), ruled("pypi.org"), ruled("example.org", "*.example.com"))
+    scope = story.run(sessions[0], str(uuid4()))
+    back = RunDispatched(runner_type="codex", method="process", reason="create_failed")
+    await story.tell(scope, requested(ws)[0], RunDispatched(runner_type="codex", method="docker"), back)
 
 
 async def project(story: Story, database: Database, log: EventLog, client: Any) -> dict[str, list[dict[str, Any]]]:
@@ -106,7 +127,10 @@ async def test_rows_are_the_same_after_a_rebuild(
     await drop(database, *tables.STATE, *tables.ARCHIVE)
     rebuilt = await project(story, database, event_log, nats_client)
     assert rebuilt == live
-    assert [row["status"] for row in live["runs"]].count("running") == pieces
+    assert [row["status"] for row in live["runs"]].count("running") == 2 * pieces
+    assert {row["method"] for row in live["runs"]} == {"process"}
+    assert [row["status"] for row in live["container_environments"]].count("paused") == pieces
+    assert [row["rules"]["egress"] for row in live["sandbox_rules"]] == [["example.org", "*.example.com"]]
     assert {row["attempt"] for row in live["runs"] if row["status"] == "completed"} == {1}
     assert all(live.values())
     # Nothing was passed over: the dead letters are empty.

@@ -11,6 +11,7 @@ from runyard_chassis import Invalid
 from runyard_events.catalogue import FAMILIES
 from runyard_gateway.api.fields import MAX_SEQ
 from runyard_gateway.gateway import Gateway
+from runyard_gateway.streaming.delivery import TELEMETRY
 from runyard_gateway.streaming.source import Place
 from runyard_gateway.streaming.sse import EventStream
 
@@ -61,6 +62,10 @@ async def resume(
     last_event_id: Annotated[
         str | None, Header(max_length=30, description="The last id seen: the stream goes on behind it.")
     ] = None,
+    *,
+    telemetry: Annotated[
+        bool, Query(description="Also what a container uses and prints; left out otherwise, unless `kinds` names it.")
+    ] = False,
 ) -> Resume:
     """A client's place, from `Last-Event-ID` and the query; the later one counts.
 
@@ -70,7 +75,10 @@ async def resume(
     wanted = from_seq
     if last_event_id:
         wanted = max(wanted or 0, _event_id(last_event_id) + 1)
-    return Resume(wanted, _families(kinds))
+    families = _families(kinds)
+    if telemetry:
+        families = (families or frozenset(FAMILIES)) | {TELEMETRY}
+    return Resume(wanted, families)
 
 
 ResumeDep = Annotated[Resume, Depends(resume)]

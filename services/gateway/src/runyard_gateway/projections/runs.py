@@ -42,8 +42,8 @@ def run_rows(stored: StoredEvent) -> list[Executable]:
 def _progress(stored: StoredEvent, payload: object) -> dict[str, Any]:
     """What changes about a run that has not ended."""
     match payload:
-        case RunDispatched():
-            return {"status": "running"}
+        case RunDispatched() as handed:
+            return {"status": "running", "method": handed.method, "method_reason": handed.reason}
         case RunStarted() as started:
             since = func.coalesce(runs.c.started_at, stored.event.at)
             model = {} if started.model is None else {"model": started.model}

@@ -1,4 +1,4 @@
-"""The state projection: workspaces, sessions, runs, approvals and usage as they are now."""
+"""The state projection: workspaces, sessions, runs, approvals, usage and containers as they are now."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from runyard_events.stored import StoredEvent
 from runyard_gateway.projections.approvals import approval_rows
+from runyard_gateway.projections.containers import container_rows, rules_rows
 from runyard_gateway.projections.runs import checkpoint_rows, run_rows
 from runyard_gateway.projections.sessions import session_rows
 from runyard_gateway.projections.usage import usage_rows
@@ -18,18 +19,21 @@ SUBJECTS = (
     "ev.*.session.*.run.*.lifecycle",
     "ev.*.session.*.run.*.llm",
     "ev.*.session.*.run.*.effect",
+    "ev.*.session.*.sandbox",
 )
-"""What it reads: few events. The many (`ui`, `raw`) it never sees."""
+"""What it reads: few events. The many (`ui`, `raw`, `telemetry`) it never sees."""
 
 
 def is_read(subject: str, family: str) -> bool:
     """Whether the projection reads this subject."""
-    return family == "lifecycle" or (family in {"llm", "effect"} and ".run." in subject)
+    return family in {"lifecycle", "sandbox"} or (family in {"llm", "effect"} and ".run." in subject)
 
 
 _ROWS: dict[tuple[str, str], tuple[Callable[[StoredEvent], list[Executable]], ...]] = {
     ("workspace", "lifecycle"): (workspace_rows,),
     ("session", "lifecycle"): (session_rows,),
+    ("session", "sandbox"): (container_rows,),
+    ("team", "lifecycle"): (rules_rows,),
     ("run", "lifecycle"): (run_rows, approval_rows),
     ("run", "llm"): (usage_rows,),
     ("run", "effect"): (checkpoint_rows,),

@@ -105,6 +105,8 @@ runs = Table(
     Column("deletions", Integer),
     Column("first_seq", BigInteger, nullable=False),
     Column("end_seq", BigInteger),
+    Column("method", String(20)),
+    Column("method_reason", Text),
     Index("runs_by_tenant", "tenant_id", "first_seq"),
     Index("runs_by_session", "session_id", "first_seq"),
 )
@@ -150,6 +152,45 @@ run_usage = Table(
     Column("cost_usd", Numeric(18, 9), nullable=False),
 )
 
+container_environments = Table(
+    "container_environments",
+    metadata,
+    # The session's id, or the preview's: each has one container at a time.
+    Column("id", ID, primary_key=True),
+    Column("tenant_id", ID, nullable=False),
+    Column("container_type", String(20), nullable=False),
+    Column("container_name", Text),
+    Column("status", String(20), nullable=False),
+    Column("port", Integer),
+    Column("session_id", ID),
+    Column("workspace_id", ID),
+    Column("epoch", Integer, nullable=False),
+    Column("method", String(20), nullable=False),
+    Column("image", Text),
+    Column("native_id", Text),
+    Column("warm", Boolean, nullable=False),
+    Column("took_ms", BigInteger),
+    Column("reason", String(50)),
+    Column("message", Text),
+    Column("exit_code", Integer),
+    Column("log_tail", JSON, nullable=False),
+    _moment("created_at", nullable=False),
+    _moment("updated_at", nullable=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Index("containers_by_tenant", "tenant_id", "first_seq"),
+    Index("containers_by_status", "tenant_id", "status"),
+)
+
+sandbox_rules = Table(
+    "sandbox_rules",
+    metadata,
+    Column("tenant_id", ID, primary_key=True),
+    Column("rules", JSON, nullable=False),
+    Column("changed_by", Text),
+    _moment("changed_at", nullable=False),
+    Column("changed_seq", BigInteger, nullable=False),
+)
+
 messages = Table(
     "messages",
     metadata,
@@ -181,7 +222,7 @@ run_events = Table(
     Index("run_events_by_run", "run_id", "id"),
 )
 
-STATE = (workspaces, sessions, runs, approvals, run_usage)
+STATE = (workspaces, sessions, runs, approvals, run_usage, container_environments, sandbox_rules)
 """Written by the state projection, which every write waits for."""
 
 ARCHIVE = (messages, run_events)

@@ -2,6 +2,9 @@
 
 from runyard_events.stored import StoredEvent
 
+TELEMETRY = "telemetry"
+"""The family of what is measured and printed: many events, that only who asks for them gets."""
+
 
 class Delivery:
     """The place, family and bytes of an event, and the SSE frame made of them, shared by all its receivers."""

@@ -18,8 +18,9 @@ _log = get_logger(__name__)
 class Hub:
     """Routes live events by the subject without its family: `ev.<tenant>.session.<id>[.run.<id>]`.
 
-    A session's followers get the events of its runs too. `position` is the last sequence seen,
-    `last_of_state` and `last_of_run` the last ones that the state and the archive projection read.
+    A session's followers get the events of its runs too, followers of `ev.<tenant>` those of all its
+    sessions. `position` is the last sequence seen, `last_of_state` and `last_of_run` the last ones that
+    the state and the archive projection read.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Hub:
         self._queue_bytes = queue_bytes
         self._topics: dict[str, set[Subscription]] = {}
         self._everyone: set[Subscription] = set()
+        self._teams = 0
         self._nobody = asyncio.Event()
         self._nobody.set()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -65,19 +67,23 @@ class Hub:
                 subscription.close()
 
     @contextmanager
-    def subscribe(self, topic: str) -> Generator[Subscription]:
-        """A queue that gets every event of the topic from now on."""
+    def subscribe(self, topic: str, *, telemetry: bool = True) -> Generator[Subscription]:
+        """A queue that gets every event of the topic from now on, what is measured only if asked for."""
         subscription = Subscription(
             max_events=self._queue_events,
             max_bytes=self._queue_bytes,
             deadline=asyncio.get_running_loop().time() + self._life_seconds,
+            telemetry=telemetry,
         )
+        is_team = topic.count(".") == 1
+        self._teams += is_team
         self._topics.setdefault(topic, set()).add(subscription)
         self._everyone.add(subscription)
         self._nobody.clear()
         try:
             yield subscription
         finally:
+            self._teams -= is_team
             self._everyone.discard(subscription)
             followers = self._topics[topic]
             followers.discard(subscription)
@@ -133,11 +139,12 @@ class Hub:
             followers = self._topics.get(aggregate)
             session, is_run, _ = aggregate.partition(".run.")
             of_session = self._topics.get(session) if is_run else None
+            of_team = self._topics.get(_team(session)) if self._teams else None
             if is_run:
                 self.last_of_run = stored.stream_seq
-            if followers or of_session:
+            if followers or of_session or of_team:
                 one = Delivery(stored.stream_seq, family, stored.data)
-                for group in (followers, of_session):
+                for group in (followers, of_session, of_team):
                     for subscription in group or ():
                         subscription.offer(one)
                         woken.add(subscription)
@@ -157,3 +164,9 @@ class Hub:
             await asyncio.sleep(self._heartbeat_seconds)
             for subscription in tuple(self._everyone):
                 subscription.tick(loop.time())
+
+
+def _team(aggregate: str) -> str:
+    """The topic of the team that a session belongs to; nothing follows what is no session's."""
+    head, is_session, _ = aggregate.partition(".session.")
+    return head if is_session else ""

@@ -9,10 +9,14 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from runyard_events.catalogue import FAMILIES
 from runyard_events.log import EventLog
-from runyard_gateway.streaming.delivery import Delivery, delivery
+from runyard_gateway.streaming.delivery import TELEMETRY, Delivery, delivery
 from runyard_gateway.streaming.hub import Hub
 from runyard_gateway.streaming.subscription import Subscription
+
+MEASURED = frozenset({"session", "preview"})
+"""Aggregates whose containers are measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,7 @@ class Place:
     """An aggregate's subject without the family, and where to begin.
 
     `ends` are the types of lifecycle events after which nothing is to be waited for, `families` what
-    the client wants to see (None: all).
+    the client wants to see (None: all but `telemetry`, of which there are many and few are read).
     """
 
     topic: str
@@ -29,9 +33,21 @@ class Place:
     families: frozenset[str] | None = None
 
     @property
-    def subject(self) -> str:
-        """The filter that reads this aggregate, and for a session all of its runs."""
-        return f"{self.topic}.>"
+    def subjects(self) -> Sequence[str]:
+        """The filters that read this aggregate, and for a session all of its runs."""
+        if self.has_telemetry or self.topic.split(".")[2] not in MEASURED:
+            return (f"{self.topic}.>",)
+        rest = tuple(f"{self.topic}.{family}" for family in FAMILIES if family != TELEMETRY)
+        return (*rest, f"{self.topic}.run.>")
+
+    @property
+    def has_telemetry(self) -> bool:
+        """Whether the client wants to see what is measured."""
+        return self.families is not None and TELEMETRY in self.families
+
+    def wants(self, one: Delivery) -> bool:
+        """Whether the client wants to see this event."""
+        return one.family != TELEMETRY if self.families is None else one.family in self.families
 
     def is_end(self, one: Delivery) -> bool:
         """Whether this event is the last that the client waits for; only lifecycle events are decoded."""
@@ -78,7 +94,7 @@ class Following:
             LogUnavailable: the log does not answer; the client comes back with its last id.
         """
         await self._hub.live.wait()
-        with self._hub.subscribe(self._place.topic) as subscription:
+        with self._hub.subscribe(self._place.topic, telemetry=self._place.has_telemetry) as subscription:
             self._subscription = subscription
             async with aclosing(self._history(subscription)) as history:
                 async for batch in history:
@@ -98,7 +114,7 @@ class Following:
         """The log up to its end. A queue that overflows meanwhile only means one more round."""
         while True:
             subscription.recover()
-            reader = self._log.reader(self._place.subject, from_seq=self._last + 1, inactive_seconds=2.0)
+            reader = self._log.reader(*self._place.subjects, from_seq=self._last + 1, inactive_seconds=2.0)
             try:
                 async with aclosing(reader.batches()) as batches:
                     async for batch in batches:
@@ -120,12 +136,11 @@ class Following:
     def _pass(self, batch: Sequence[Delivery]) -> list[Delivery]:
         """What of a batch the client has not had, up to the end, in the families that it wants."""
         fresh: list[Delivery] = []
-        families = self._place.families
         for one in batch:
             if one.seq <= self._last:
                 continue
             self._last = one.seq
-            if families is None or one.family in families:
+            if self._place.wants(one):
                 fresh.append(one)
             if self._place.ends and self._place.is_end(one):
                 self._ended = True

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from runyard_gateway.streaming.delivery import Delivery
+from runyard_gateway.streaming.delivery import TELEMETRY, Delivery
 
 
 class Subscription:
@@ -18,6 +18,7 @@ class Subscription:
         "_max_bytes",
         "_max_events",
         "_queue",
+        "_telemetry",
         "_wake",
         "active",
         "closed",
@@ -27,12 +28,13 @@ class Subscription:
         "overflowed",
     )
 
-    def __init__(self, *, max_events: int, max_bytes: int, deadline: float) -> None:
+    def __init__(self, *, max_events: int, max_bytes: int, deadline: float, telemetry: bool = True) -> None:
         self._queue: list[Delivery] = []
         self._bytes = 0
         self._wake = asyncio.Event()
         self._max_events = max_events
         self._max_bytes = max_bytes
+        self._telemetry = telemetry
         self.deadline = deadline
         self.oldest: int | None = None
         """Sequence of the first event since the start or the last overflow: from there on nothing is missing."""
@@ -43,7 +45,7 @@ class Subscription:
 
     def offer(self, one: Delivery) -> None:
         """Queues an event; `wake` follows when the batch is through."""
-        if self.overflowed or self.closed:
+        if self.overflowed or self.closed or (one.family == TELEMETRY and not self._telemetry):
             return
         if self._queue and (len(self._queue) >= self._max_events or self._bytes >= self._max_bytes):
             self._queue = []
