@@ -1,0 +1,12 @@
+"""Sandboxes as containers of a Docker engine, on networks from which only the installation's proxy is reached."""
+
+from runyard_sandbox.docker.provisioner import DockerProvisioner
+from runyard_sandbox.docker.settings import (
+    EGRESS_PORT,
+    PROXY_NAME,
+    DockerSettings,
+    Forward,
+    NetworkSettings,
+)
+
+__all__ = ["EGRESS_PORT", "PROXY_NAME", "DockerProvisioner", "DockerSettings", "Forward", "NetworkSettings"]

@@ -1,0 +1,156 @@
+"""Sandboxes as containers of a Docker engine."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from runyard_events.catalogue import Method
+from runyard_sandbox.docker.containers import Containers
+from runyard_sandbox.docker.engine import Engine, Json, Refused, labelled
+from runyard_sandbox.docker.execs import run_inside
+from runyard_sandbox.docker.labels import SANDBOX, of_kind
+from runyard_sandbox.docker.reading import from_inspection, from_stats, from_summary
+from runyard_sandbox.docker.settings import DockerSettings
+from runyard_sandbox.docker.streams import Streams
+from runyard_sandbox.provisioner import (
+    Change,
+    EngineAway,
+    ExecResult,
+    LogLine,
+    NotThere,
+    Sandbox,
+    SandboxFault,
+    Spec,
+    Stats,
+)
+
+
+class DockerProvisioner:
+    """One engine, and on it the sandboxes of one installation."""
+
+    def __init__(self, settings: DockerSettings) -> None:
+        self._settings = settings
+        self._engine = Engine(
+            settings.base_url, call_seconds=settings.call_seconds, calls_at_once=settings.calls_at_once
+        )
+        self._containers = Containers(self._engine, settings)
+        self._streams = Streams(self._engine)
+
+    @property
+    def method(self) -> Method:
+        """`docker`."""
+        return "docker"
+
+    async def check(self) -> None:
+        """Raises `EngineAway` when the engine does not answer."""
+        await self._engine.ping()
+
+    async def provision(self, spec: Spec) -> Sandbox:
+        """Creates and starts the container of a spec; the one that it made before is returned as it is.
+
+        Raises:
+            ProvisionFailed: the engine refused; what was made is gone again.
+            EngineAway: the engine does not answer; what was made is found the next time.
+        """
+        there = await self._containers.reusable(spec)
+        return self._sandbox(there or await self._containers.make(spec, None))
+
+    async def exec(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        stdin: bytes | None = None,
+        timeout_seconds: float = 30,
+    ) -> ExecResult:
+        """Runs a command in it as its own user. After a `TimeoutError` the command goes on inside."""
+        await self._containers.get(name)
+        try:
+            return await run_inside(self._engine, name, command, stdin=stdin, timeout_seconds=timeout_seconds)
+        except Refused as error:
+            raise _missing(name) if error.is_missing else SandboxFault(str(error)) from None
+
+    async def stats(self, name: str) -> AsyncIterator[Stats]:
+        """What it uses, once a second, until it has ended. The size of its own files is asked for at the start."""
+        await self._containers.get(name)
+        try:
+            async for data in self._streams.stats(name):
+                if (reading := from_stats(data)) is None:
+                    return
+                yield reading
+        except Refused as error:
+            raise _missing(name) if error.is_missing else SandboxFault(str(error)) from None
+
+    async def logs(self, name: str, *, follow: bool = False, tail: int = 200) -> AsyncIterator[LogLine]:
+        """What it printed, and with `follow` what it prints until it ends."""
+        await self._containers.get(name)
+        try:
+            async for line in self._streams.logs(name, follow=follow, tail=tail):
+                yield line
+        except Refused as error:
+            raise _missing(name) if error.is_missing else SandboxFault(str(error)) from None
+
+    async def stop(self, name: str, *, grace_seconds: float = 10) -> None:
+        """Ends its processes; the container and its own files stay."""
+        await self._containers.stop(name, grace_seconds)
+
+    async def start(self, name: str) -> Sandbox:
+        """Starts a stopped one again, on the network that it had."""
+        await self._containers.get(name)
+        try:
+            await self._engine.start_container(name)
+        except Refused as error:
+            raise SandboxFault(str(error)) from None
+        return self._sandbox(await self._containers.get(name))
+
+    async def pause(self, name: str) -> None:
+        """Freezes its processes."""
+        await self._containers.pause(name)
+
+    async def resume(self, name: str) -> None:
+        """Thaws them."""
+        await self._containers.resume(name)
+
+    async def delete(self, name: str) -> None:
+        """Removes the container with everything that was made for it."""
+        if await self._containers.find(name) is not None:
+            await self._containers.remove(name)
+
+    async def find(self, name: str) -> Sandbox | None:
+        """One of them as it is now."""
+        data = await self._containers.find(name)
+        return None if data is None else self._sandbox(data)
+
+    async def list(self) -> list[Sandbox]:
+        """All of this installation, at rest or not."""
+        summaries = await self._engine.containers(labelled(of_kind(self._settings.installation, SANDBOX)))
+        found = await asyncio.gather(*(self._listed(each) for each in summaries))
+        return [sandbox for sandbox in found if sandbox is not None]
+
+    async def changes(self) -> AsyncIterator[Change]:
+        """What the engine tells of our containers from now on."""
+        try:
+            async for event in self._streams.events(of_kind(self._settings.installation, SANDBOX)):
+                yield Change(str(event["Actor"]["Attributes"].get("name", "")), str(event["Action"]))
+        except (EngineAway, Refused):
+            return
+
+    async def close(self) -> None:
+        """Lets go of the engine; what runs goes on."""
+        await self._streams.close()
+        await self._engine.close()
+
+    async def _listed(self, summary: Json) -> Sandbox | None:
+        known = from_summary(summary, self._page_address)
+        return known or await self.find(str(summary["Names"][0]).removeprefix("/"))
+
+    def _sandbox(self, data: Json) -> Sandbox:
+        return from_inspection(data, self._page_address)
+
+    @property
+    def _page_address(self) -> str:
+        network = self._settings.network
+        return "127.0.0.1" if network is None else network.page_address or network.page_host
+
+
+def _missing(name: str) -> NotThere:
+    return NotThere(f"there is no sandbox {name}")
