@@ -130,6 +130,65 @@ async def ensure_topology(client: Client, *, replicas: int = 1) -> None:
             _check(answer, str(config["durable_name"]))
 
 
+def sandbox_durable(session_id: str) -> str:
+    """The durable consumer that the runner in a session's own sandbox pulls from."""
+    return f"sandbox-{session_id}"
+
+
+def sandbox_consumer(session_id: str) -> dict[str, Any]:
+    """Its declaration. It is there as long as the session has a sandbox, and hands out this session's starts only."""
+    return {
+        "ack_policy": "explicit",
+        "deliver_policy": "all",
+        "max_ack_pending": 16,
+        "max_waiting": 8,
+        "durable_name": sandbox_durable(session_id),
+        "filter_subject": _sandbox_subject(session_id),
+        "ack_wait": COMMAND_ACK_WAIT_SECONDS * _S,
+        "max_deliver": -1,
+    }
+
+
+async def ensure_sandbox_queue(client: Client, session_id: str) -> None:
+    """Declares the consumer of a session's sandbox; one that is there stays as it is.
+
+    Raises:
+        LogUnavailable: the server does not answer.
+        EventError: the server refuses.
+    """
+    config = sandbox_consumer(session_id)
+    subject = f"$JS.API.CONSUMER.CREATE.{COMMANDS}.{config['durable_name']}.{config['filter_subject']}"
+    answer = await _ask(client, subject, {"stream_name": COMMANDS, "config": config, "action": ""})
+    _check(answer, str(config["durable_name"]))
+
+
+async def empty_sandbox_queue(client: Client, session_id: str) -> None:
+    """Drops the starts that wait for a session's sandbox.
+
+    Raises:
+        LogUnavailable, EventError: as `ensure_sandbox_queue`.
+    """
+    subject = f"$JS.API.STREAM.PURGE.{COMMANDS}"
+    _check(await _ask(client, subject, {"filter": _sandbox_subject(session_id)}), COMMANDS)
+
+
+async def remove_sandbox_queue(client: Client, session_id: str) -> None:
+    """Removes the consumer of a session's sandbox and what waits there; one that is gone stays gone.
+
+    Raises:
+        LogUnavailable, EventError: as `ensure_sandbox_queue`.
+    """
+    await empty_sandbox_queue(client, session_id)
+    durable = sandbox_durable(session_id)
+    answer = await _ask(client, f"$JS.API.CONSUMER.DELETE.{COMMANDS}.{durable}", {})
+    if answer.get("error", {}).get("err_code") != _NO_SUCH_CONSUMER:
+        _check(answer, durable)
+
+
+def _sandbox_subject(session_id: str) -> str:
+    return f"cmd.sandbox.{session_id}.start"
+
+
 async def _ensure(client: Client, subject: str, config: dict[str, Any]) -> None:
     answer = await _ask(client, subject % "CREATE", config)
     if answer.get("error", {}).get("err_code") == _STREAM_NAME_IN_USE:
@@ -138,6 +197,7 @@ async def _ensure(client: Client, subject: str, config: dict[str, Any]) -> None:
 
 
 _STREAM_NAME_IN_USE = 10058
+_NO_SUCH_CONSUMER = 10014
 
 
 async def _ask(client: Client, subject: str, body: dict[str, Any]) -> dict[str, Any]:

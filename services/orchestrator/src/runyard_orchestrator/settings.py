@@ -3,9 +3,10 @@
 from pydantic import Field, SecretStr
 
 from runyard_chassis import ServiceSettings
+from runyard_orchestrator.sandbox_settings import SandboxSettings
 
 
-class Settings(ServiceSettings):
+class Settings(SandboxSettings, ServiceSettings):
     """Settings of the orchestrator."""
 
     port: int = Field(default=9109, ge=0, le=65535)

@@ -1,11 +1,20 @@
 """Sends other services out: make a worktree, remove it, start a run."""
 
 from runyard_events import CommandBus, derived_id
-from runyard_events.commands import CommandPayload, OpenWorktree, RemoveWorktree, StartRun, command
+from runyard_events.commands import (
+    CommandPayload,
+    OpenWorktree,
+    RemoveWorktree,
+    StartInSandbox,
+    StartRun,
+    command,
+)
+from runyard_orchestrator.adapters.container_errands import ContainerErrands
 from runyard_orchestrator.adapters.ledger import Cause
 from runyard_orchestrator.adapters.recently import Recently
 from runyard_orchestrator.domain.facts import OWNER
 from runyard_orchestrator.domain.owed import Errand, OpenTree, RemoveTree, Start
+from runyard_orchestrator.domain.rules import OUR_CONTAINERS
 from runyard_orchestrator.domain.state import State
 from runyard_orchestrator.store.reading import Rows, SessionKey
 
@@ -15,9 +24,10 @@ _REMEMBERED = 4096
 class Errands:
     """The commands that this service gives to others."""
 
-    def __init__(self, bus: CommandBus, rows: Rows) -> None:
+    def __init__(self, bus: CommandBus, rows: Rows, containers: ContainerErrands | None = None) -> None:
         self._bus = bus
         self._rows = rows
+        self._containers = containers
         self._sent = Recently(_REMEMBERED)
 
     async def send(
@@ -38,7 +48,10 @@ class Errands:
             LogUnavailable: not known whether it was queued.
         """
         about = errand.run_id if isinstance(errand, Start) else key.session_id
-        command_id = derived_id(type(errand).__name__, about, attempt)
+        # A run that is taken back from a container is another errand than the one into it.
+        in_container = isinstance(errand, Start) and state.run(errand.run_id).method in OUR_CONTAINERS
+        name = StartInSandbox.__name__ if in_container else type(errand).__name__
+        command_id = derived_id(name, about, attempt)
         if command_id in self._sent:
             return
         payload = await self._payload(key, state, errand, prompt)
@@ -67,19 +80,34 @@ class Errands:
                 return RemoveWorktree(workspace_id=workspace, session_id=key.session_id)
             case Start(run_id=run_id):
                 words = prompt if prompt is not None else await self._rows.prompt(key, run_id)
-                return None if words is None else _start(key, state, run_id, words)
+                return None if words is None else await self._start(key, state, run_id, words)
+
+    async def _start(self, key: SessionKey, state: State, run_id: str, prompt: str) -> StartRun | None:
+        method = state.run(run_id).method
+        if method == "external":
+            return None  # somebody else's container asks for it
+        if method == "process":
+            if self._containers is not None:
+                await self._containers.before_process(key)
+            return _start(StartRun, key, state, run_id, prompt=prompt, thread=state.native_thread_id)
+        if self._containers is None:
+            return None  # there are no containers any more: the keeper of sandboxes says so
+        thread = await self._containers.before_container(key)
+        return _start(StartInSandbox, key, state, run_id, prompt=prompt, thread=thread)
 
 
-def _start(key: SessionKey, state: State, run_id: str, prompt: str) -> StartRun:
+def _start(
+    kind: type[StartRun], key: SessionKey, state: State, run_id: str, *, prompt: str, thread: str | None
+) -> StartRun:
     session, run = state.session, state.run(run_id)
-    return StartRun(
+    return kind(
         session_id=key.session_id,
         run_id=run_id,
         workspace_id=session.workspace_id,
         runner_type=session.runner_type,
         prompt=prompt,
         thread_id=session.runner_thread_id,
-        native_thread_id=run.native_thread_id or state.native_thread_id,
+        native_thread_id=run.native_thread_id or thread,
         working_directory=session.working_directory or "",
         approval_policy=session.approval_policy,
         model=session.model,

@@ -1,5 +1,6 @@
 """One replica does what only one should: it holds an advisory lock for as long as its connection lives."""
 
+import asyncio
 import contextlib
 
 from sqlalchemy import text
@@ -19,9 +20,14 @@ class Leadership:
         self._database = database
         self._name = name
         self._connection: AsyncConnection | None = None
+        self._one_at_a_time = asyncio.Lock()
 
     async def held(self) -> bool:
         """Whether this process leads now; takes the lead if nobody has it."""
+        async with self._one_at_a_time:
+            return await self._held()
+
+    async def _held(self) -> bool:
         try:
             if self._connection is not None:
                 await self._connection.execute(_ALIVE)

@@ -1,26 +1,30 @@
-"""The three projections of this service, run side by side, and how to wait for them."""
+"""The projections of this service, run side by side, and how to wait for them."""
 
 import asyncio
 import contextlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from nats.aio.client import Client
 
 from runyard_chassis import Database
 from runyard_events import Address, EventLog, Projector, StoredEvent
-from runyard_orchestrator.store import following, tables
+from runyard_orchestrator.store import following, following_sandboxes, tables
 from runyard_orchestrator.store.reading import SessionKey
 
 SESSION_EVENTS = "ev.*.session.*.lifecycle"
 RUN_EVENTS = "ev.*.session.*.run.*.lifecycle"
 WORKTREE_EVENTS = "ev.*.session.*.effect"
+SANDBOX_EVENTS = "ev.*.session.*.sandbox"
+TEAM_EVENTS = "ev.*.team.*.lifecycle"
 
 
 class Projections:
-    """Sessions, runs and worktrees, each following its own filter of the log."""
+    """Sessions, runs, worktrees, sandboxes and teams' rules, each following its own filter of the log."""
 
     def __init__(self, client: Client, log: EventLog, database: Database) -> None:
         self._watched: dict[SessionKey, set[asyncio.Event]] = {}
+        self.changed: Callable[[SessionKey], None] | None = None
+        """Told each session about which, or about whose run or sandbox, the rows have changed."""
 
         def projector(name: str, subject: str, apply: following.Apply) -> Projector:
             return Projector(
@@ -31,13 +35,15 @@ class Projections:
                 sessions=database.session,
                 checkpoints=tables.checkpoints,
                 apply=apply,
-                after_commit=self._notice if name == "sessions" else None,
+                after_commit=self._notice if name in ("sessions", "runs", "sandboxes") else None,
             )
 
         self.sessions = projector("sessions", SESSION_EVENTS, following.apply_sessions)
         self.runs = projector("runs", RUN_EVENTS, following.apply_runs)
         self.worktrees = projector("worktrees", WORKTREE_EVENTS, following.apply_worktrees)
-        self._all = (self.sessions, self.runs, self.worktrees)
+        self.sandboxes = projector("sandboxes", SANDBOX_EVENTS, following_sandboxes.apply_sandboxes)
+        self.teams = projector("teams", TEAM_EVENTS, following_sandboxes.apply_rules)
+        self._all = (self.sessions, self.runs, self.worktrees, self.sandboxes, self.teams)
 
     async def run(self) -> None:
         """Follows the log until cancelled."""
@@ -61,7 +67,7 @@ class Projections:
 
     @contextlib.contextmanager
     def watching(self, key: SessionKey) -> Generator[asyncio.Event]:
-        """An event that is set whenever the session's own row has changed."""
+        """An event that is set whenever the session's own row, or one of its runs or its sandbox, has changed."""
         changed = asyncio.Event()
         watchers = self._watched.setdefault(key, set())
         watchers.add(changed)
@@ -75,12 +81,18 @@ class Projections:
     def _for(self, address: Address) -> Projector:
         if address.run_id is not None:
             return self.runs
-        return self.worktrees if address.family == "effect" else self.sessions
+        if address.aggregate == "team":
+            return self.teams
+        by_family = {"effect": self.worktrees, "sandbox": self.sandboxes}
+        return by_family.get(address.family, self.sessions)
 
     def _notice(self, batch: Sequence[StoredEvent]) -> None:
-        if not self._watched:
+        if not self._watched and self.changed is None:
             return
         for stored in batch:
-            key = SessionKey(stored.address.tenant_id, stored.address.aggregate_id)
+            address = stored.address
+            key = SessionKey(address.tenant_id, address.session_id or address.aggregate_id)
             for changed in self._watched.get(key, ()):
                 changed.set()
+            if self.changed is not None:
+                self.changed(key)

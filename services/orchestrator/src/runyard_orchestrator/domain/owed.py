@@ -18,6 +18,7 @@ from runyard_events.catalogue import (
 )
 from runyard_orchestrator.domain.decisions import cancellation
 from runyard_orchestrator.domain.facts import Planned
+from runyard_orchestrator.domain.rules import PROCESSES, Installation, where
 from runyard_orchestrator.domain.state import State
 
 DELETED = "the session was deleted"
@@ -50,13 +51,16 @@ CALLS_FOR: dict[type[Errand], frozenset[str]] = {
 """The events after which an errand is new. Only the reconciler repeats one without such an event."""
 
 
-def owed_events(state: State) -> tuple[Planned, ...]:
-    """The next batch that follows from this state, nothing when all is as it should be."""
+def owed_events(state: State, installation: Installation = PROCESSES) -> tuple[Planned, ...]:
+    """The next batch that follows from this state, nothing when all is as it should be.
+
+    Where a run goes is decided when it is dispatched, by the rules as they are then.
+    """
     match state.session.status:
         case "creating":
             return _outcome_of_worktree(state)
         case "ready":
-            return _next_active(state)
+            return _next_active(state, installation)
         case "deleted" | "failed":
             return _farewell(state)
         case "absent":
@@ -94,12 +98,13 @@ def _outcome_of_worktree(state: State) -> tuple[Planned, ...]:
     return (Planned(SessionFailed(reason="workspace_lost", message="The worktree was removed.")),)
 
 
-def _next_active(state: State) -> tuple[Planned, ...]:
+def _next_active(state: State, installation: Installation) -> tuple[Planned, ...]:
     """One step at a time, each about one lifecycle: the log guards it, and whoever comes next goes on from there."""
     session = state.session
     active = session.active_run_id
     if active is not None and state.run(active).status == "queued":
-        return (Planned(RunDispatched(runner_type=session.runner_type), active),)
+        method = where(installation, state.rules, session.runner_type)
+        return (Planned(RunDispatched(runner_type=session.runner_type, method=method), active),)
     gone = [run_id for run_id in session.queue if state.run(run_id).ended]
     if gone:
         return (Planned(SessionRunDequeued(dequeued_run_id=gone[0])),)

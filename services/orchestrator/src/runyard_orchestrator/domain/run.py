@@ -7,6 +7,7 @@ from typing import Literal
 
 from runyard_events.catalogue import (
     Answer,
+    Method,
     RunApprovalRequested,
     RunApprovalResolved,
     RunCancelled,
@@ -48,6 +49,7 @@ class Run:
     status: RunStatus = "absent"
     workspace_id: str = ""
     runner_type: str = ""
+    method: Method = "process"
     approval_policy: str = "never"
     model: str | None = None
     time_limit_seconds: int = 3600
@@ -125,8 +127,8 @@ def _requested(run: Run, requested: RunRequested, at: datetime) -> Run:
 def _changed(run: Run, fact: Fact) -> Run:
     changed = run
     match fact.payload:
-        case RunDispatched() if run.status == "queued":
-            changed = replace(run, status="dispatched", dispatched_at=fact.at)
+        case RunDispatched(method=method) if run.status in ("queued", "dispatched"):
+            changed = replace(run, status="dispatched", method=method, dispatched_at=fact.at)
         case RunStarted() | RunResumed():
             changed = _taken(run, fact.payload, fact.at)
         case RunThreadBound(native_thread_id=thread):

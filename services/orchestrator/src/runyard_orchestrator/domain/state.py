@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from runyard_events.catalogue import SandboxRules
 from runyard_orchestrator.domain import run as runs
 from runyard_orchestrator.domain import session as sessions
 from runyard_orchestrator.domain.facts import Fact
@@ -29,13 +30,15 @@ class State:
     """What is known about one session.
 
     `runs` holds every run that has not ended, the active one even if it has, and those asked for by
-    name. `native_thread_id` is the agent's own thread as the session's latest run knew it.
+    name. `native_thread_id` is the agent's own thread as the session's latest run in a plain process knew it;
+    `rules` are what the team has decided about sandboxes.
     """
 
     session: Session = field(default_factory=Session)
     runs: Mapping[str, Run] = field(default_factory=dict[str, Run])
     worktree: Worktree | None = None
     native_thread_id: str | None = None
+    rules: SandboxRules | None = None
 
     @property
     def idle(self) -> bool:

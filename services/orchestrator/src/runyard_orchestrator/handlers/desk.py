@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 from sqlalchemy.exc import DBAPIError
@@ -18,6 +19,7 @@ from runyard_orchestrator.adapters.projections import Projections
 from runyard_orchestrator.adapters.recently import Recently
 from runyard_orchestrator.domain.facts import Decision, Planned, Refusal
 from runyard_orchestrator.domain.owed import CALLS_FOR, Errand, owed_errands, owed_events
+from runyard_orchestrator.domain.rules import PROCESSES, Installation
 from runyard_orchestrator.domain.state import State
 from runyard_orchestrator.store.reading import Rows, SessionKey
 
@@ -53,13 +55,21 @@ class Desk:
     """Everything that decisions are made with. In one process they are made one at a time per session."""
 
     def __init__(
-        self, *, log: EventLog, ledger: Ledger, rows: Rows, projections: Projections, errands: Errands
+        self,
+        *,
+        log: EventLog,
+        ledger: Ledger,
+        rows: Rows,
+        projections: Projections,
+        errands: Errands,
+        installation: Installation = PROCESSES,
     ) -> None:
         self.rows = rows
         self.projections = projections
         self._errands = errands
         self._log = log
         self._ledger = ledger
+        self._owed_events = partial(owed_events, installation=installation)
         self._seats: dict[SessionKey, _Seat] = {}
         self._sending: dict[SessionKey, set[asyncio.Task[None]]] = {}
         self._seen_to = Recently(_REMEMBERED)
@@ -104,7 +114,7 @@ class Desk:
         types, ids = (begun.types, begun.ids) if begun else (frozenset[str](), frozenset[str]())
         seq, state = (begun.seq, begun.state) if begun else (0, None)
         while True:
-            outcome = await self._decided(key, owed_events, cause, seat, state=state)
+            outcome = await self._decided(key, self._owed_events, cause, seat, state=state)
             if not outcome.types:
                 return replace(outcome, seq=max(seq, outcome.seq), types=types, ids=ids)
             types, ids, seq, state = types | outcome.types, ids | outcome.ids, outcome.seq, outcome.state

@@ -49,8 +49,8 @@ def fact_of(stored: StoredEvent) -> Fact | None:
 
 async def apply_sessions(db: AsyncSession, batch: Sequence[StoredEvent]) -> None:
     """Rows of `sessions` from `ev.*.session.*.lifecycle`."""
-    facts = _by_key(batch, lambda one: (one.address.tenant_id, one.address.aggregate_id))
-    known = await _load(db, tables.sessions, ("tenant_id", "id"), facts)
+    facts = by_key(batch, lambda one: (one.address.tenant_id, one.address.aggregate_id))
+    known = await load(db, tables.sessions, ("tenant_id", "id"), facts)
     written: list[dict[str, Any]] = []
     for key, about in facts.items():
         session = rows.session_of(known[key]) if key in known else Session()
@@ -62,13 +62,13 @@ async def apply_sessions(db: AsyncSession, batch: Sequence[StoredEvent]) -> None
             else:
                 session = session_domain.evolve(session, fact)
         written.append({"tenant_id": key[0], "id": key[1], **rows.session_values(session)})
-    await _write(db, tables.sessions, written)
+    await write(db, tables.sessions, written)
 
 
 async def apply_runs(db: AsyncSession, batch: Sequence[StoredEvent]) -> None:
     """Rows of `runs` from `ev.*.session.*.run.*.lifecycle`."""
-    facts = _by_key(batch, lambda one: (one.address.tenant_id, one.address.session_id or "", one.address.aggregate_id))
-    known = await _load(db, tables.runs, ("tenant_id", "session_id", "id"), facts)
+    facts = by_key(batch, lambda one: (one.address.tenant_id, one.address.session_id or "", one.address.aggregate_id))
+    known = await load(db, tables.runs, ("tenant_id", "session_id", "id"), facts)
     written: list[dict[str, Any]] = []
     for key, about in facts.items():
         run = rows.run_of(known[key]) if key in known else Run()
@@ -83,7 +83,7 @@ async def apply_runs(db: AsyncSession, batch: Sequence[StoredEvent]) -> None:
             run = run_domain.evolve(run, fact)
         keys = {"tenant_id": key[0], "session_id": key[1], "id": key[2]}
         written.append({**keys, "prompt": prompt, **rows.run_values(run)})
-    await _write(db, tables.runs, written)
+    await write(db, tables.runs, written)
 
 
 async def apply_worktrees(db: AsyncSession, batch: Sequence[StoredEvent]) -> None:
@@ -98,7 +98,7 @@ async def apply_worktrees(db: AsyncSession, batch: Sequence[StoredEvent]) -> Non
         {"tenant_id": key[0], "session_id": key[1], **rows.worktree_values(worktree)}
         for key, worktree in newest.items()
     ]
-    await _write(db, tables.worktrees, written)
+    await write(db, tables.worktrees, written)
 
 
 def _worktree(fact: Fact) -> Worktree | None:
@@ -113,22 +113,25 @@ def _worktree(fact: Fact) -> Worktree | None:
             return None
 
 
-def _by_key(batch: Sequence[StoredEvent], key_of: Callable[[StoredEvent], Key]) -> dict[Key, list[StoredEvent]]:
+def by_key(batch: Sequence[StoredEvent], key_of: Callable[[StoredEvent], Key]) -> dict[Key, list[StoredEvent]]:
+    """The events of a batch by what they are about."""
     facts: dict[Key, list[StoredEvent]] = {}
     for stored in batch:
         facts.setdefault(key_of(stored), []).append(stored)
     return facts
 
 
-async def _load(
+async def load(
     db: AsyncSession, table: Table, key_columns: tuple[str, ...], keys: Iterable[Key]
 ) -> dict[Key, Mapping[str, Any]]:
+    """The rows of these keys, as far as they are there."""
     columns = [table.c[name] for name in key_columns]
     found = await db.execute(select(table).where(tuple_(*columns).in_(list(keys))))
     return {tuple(row[name] for name in key_columns): dict(row) for row in found.mappings()}
 
 
-async def _write(db: AsyncSession, table: Table, written: Sequence[Mapping[str, Any]]) -> None:
+async def write(db: AsyncSession, table: Table, written: Sequence[Mapping[str, Any]]) -> None:
+    """Inserts or replaces rows, whole."""
     if not written:
         return
     # Sorted, so that two replicas lock rows in the same order.
@@ -145,4 +148,4 @@ def _upsert(table: Table) -> Insert:
     return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
-_UPSERTS = {table.name: _upsert(table) for table in (tables.sessions, tables.runs, tables.worktrees)}
+_UPSERTS = {table.name: _upsert(table) for table in tables.metadata.sorted_tables if table is not tables.checkpoints}

@@ -13,7 +13,7 @@ from runyard_orchestrator.domain.run import Run
 from runyard_orchestrator.domain.session import Session
 from runyard_orchestrator.domain.state import State, Worktree
 from runyard_orchestrator.store import rows
-from runyard_orchestrator.store.tables import runs, sessions, worktrees
+from runyard_orchestrator.store.tables import runs, sessions, team_rules, worktrees
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -43,6 +43,8 @@ _NATIVE_THREAD = (
         _earlier.c.tenant_id == sessions.c.tenant_id,
         _earlier.c.session_id == sessions.c.id,
         _earlier.c.native_thread_id.is_not(None),
+        # One that began in a container has its thread there, in files that nothing outside ever reads.
+        _earlier.c.method == "process",
     )
     .order_by(_earlier.c.first_seq.desc())
     .limit(1)
@@ -51,7 +53,7 @@ _NATIVE_THREAD = (
 )
 # Made once: SQLAlchemy takes longer to recognise a statement of this size than PostgreSQL to answer it.
 _STATE = (
-    select(*_SESSION, *_WORKTREE, *_RUN, runs.c.id.label("known_run_id"), _NATIVE_THREAD)
+    select(*_SESSION, *_WORKTREE, *_RUN, runs.c.id.label("known_run_id"), _NATIVE_THREAD, team_rules.c.rules)
     .select_from(sessions)
     .outerjoin(
         runs,
@@ -70,6 +72,7 @@ _STATE = (
         worktrees,
         and_(worktrees.c.tenant_id == sessions.c.tenant_id, worktrees.c.session_id == sessions.c.id),
     )
+    .outerjoin(team_rules, team_rules.c.tenant_id == sessions.c.tenant_id)
     .where(
         sessions.c.tenant_id == bindparam("tenant_id", type_=String),
         sessions.c.id == bindparam("session_id", type_=String),
@@ -187,6 +190,7 @@ def _state(found: Sequence[RowMapping]) -> State:
         },
         worktree=_part(first, "w_", rows.WORKTREE_FIELDS, rows.worktree_of) if first["w_status"] else None,
         native_thread_id=first["native_thread_id"],
+        rules=rows.rules_of(first["rules"]),
     )
 
 

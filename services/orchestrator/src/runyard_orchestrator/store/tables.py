@@ -3,6 +3,7 @@
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Column,
     DateTime,
@@ -70,6 +71,7 @@ runs = Table(
     Column("status", String(20), nullable=False),
     _id("workspace_id", nullable=False),
     Column("runner_type", String(64), nullable=False),
+    Column("method", String(20), nullable=False),
     Column("approval_policy", String(32), nullable=False),
     Column("model", Text),
     Column("time_limit_seconds", Integer, nullable=False),
@@ -114,3 +116,60 @@ worktrees = Table(
     Column("stream_seq", BigInteger, nullable=False),
     Index("worktrees_open", "tenant_id", "session_id", postgresql_where=text("status = 'opened'")),
 )
+
+sandboxes = Table(
+    "sandboxes",
+    metadata,
+    _id("tenant_id", primary_key=True),
+    _id("session_id", primary_key=True),
+    Column("status", String(20), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("method", String(20), nullable=False),
+    Column("purpose", String(20)),
+    Column("name", Text),
+    Column("image", Text),
+    Column("native_id", Text),
+    Column("reason", String(32)),
+    Column("message", Text),
+    Column("exit_code", Integer),
+    Column("failed_at", ARRAY(DateTime(timezone=True)), nullable=False),
+    _time("created_at"),
+    _time("epoch_at"),
+    _time("changed_at"),
+    Column("forgotten_seq", BigInteger, nullable=False),
+    Column("stream_seq", BigInteger, nullable=False),
+    Column("own_seq", BigInteger, nullable=False),
+    Index(
+        "sandboxes_in_use",
+        "stream_seq",
+        postgresql_where=text("status in ('requested', 'creating', 'running', 'paused')"),
+    ),
+)
+
+team_rules = Table(
+    "team_rules",
+    metadata,
+    _id("tenant_id", primary_key=True),
+    Column("rules", JSONB, nullable=False),
+    Column("changed_by", Text),
+    _time("changed_at"),
+    Column("stream_seq", BigInteger, nullable=False),
+    Column("own_seq", BigInteger, nullable=False),
+)
+
+container_environments = Table(
+    "container_environments",
+    metadata,
+    _id("id", primary_key=True),
+    _id("team_id", primary_key=True),
+    Column("container_type", String(20), nullable=False),
+    Column("container_name", Text),
+    Column("status", String(20), nullable=False),
+    Column("port", Integer),
+    _time("created_at"),
+    _time("updated_at"),
+    Column("metadata", JSONB, nullable=False),
+    Index("container_environments_by_team", "team_id", "status"),
+    Index("container_environments_by_status", "status"),
+)
+"""Every container as people ask about them: one row for each session's sandbox (`agent`) and each preview."""

@@ -1,0 +1,225 @@
+"""What a session's sandbox needs next. Pure: the log, the engine's word and the clock are given.
+
+Levels, not edges: whoever asks gets one step from where things stand to where they should be, does it,
+and asks again. Whoever dies between two steps is followed by somebody who finds the next one the same way.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Literal
+
+from runyard_events.catalogue import SandboxCreating, SandboxDeleted, SandboxError, SandboxStop, SandboxStopped
+from runyard_orchestrator.domain.recovery import after_failure, conclude, request, without_engine
+from runyard_orchestrator.domain.sandbox import IN_USE, Sandbox
+from runyard_orchestrator.domain.situation import (
+    Delete,
+    Forget,
+    Patience,
+    Pause,
+    Provision,
+    Record,
+    Resume,
+    Situation,
+    Start,
+    Step,
+    Stop,
+    container_name,
+    seconds_since,
+)
+from runyard_sandbox import Sandbox as Container
+
+Desired = Literal["running", "paused", "stopped", "archived", "absent", "as_it_is"]
+
+
+def desired(at: Situation, now: datetime, patience: Patience) -> Desired:
+    """How the container should be."""
+    if at.gone:
+        return "absent"
+    if at.occupied:
+        # A run that is being cancelled is let come to its end, but gets no new container for it.
+        return "running" if at.needed else "as_it_is"
+    return _unoccupied(at, now, patience)
+
+
+def _unoccupied(at: Situation, now: datetime, patience: Patience) -> Desired:
+    box = at.sandbox
+    wanted: Desired = "absent"
+    match box.status:
+        case "absent" | "deleted" | "error":
+            pass
+        case "requested" | "creating":
+            wanted = "running"
+        case "running" | "paused":
+            wanted = "stopped" if _stop_reason(at, now) else box.status
+        case "stopped":
+            old = box.reason == "archived" or seconds_since(box.changed_at, now) >= patience.archive_after
+            wanted = "archived" if old else "stopped"
+    return wanted
+
+
+def next_step(
+    at: Situation,
+    containers: Sequence[Container] | None,
+    *,
+    now: datetime,
+    patience: Patience,
+    away_seconds: float = 0.0,
+) -> Step | None:
+    """The next step towards what is desired; None when all is as it should be, or somebody else has to act first.
+
+    `containers` are those of this session as the engine has them, None when it does not answer (then nothing
+    is concluded about them); `away_seconds` is how long it has not.
+    """
+    box, method = at.sandbox, at.installation.method
+    if at.gone:
+        return _farewell(at, containers)
+    if at.run is not None and at.occupied and at.run.method != method:
+        return conclude(at, "Containers of this kind are switched off.")
+    if box.status in IN_USE and box.method != method:
+        return Record(SandboxStopped(epoch=box.epoch, reason="switched_off"))
+    if containers is None:
+        return without_engine(at, now, patience, away_seconds)
+    former = [one for one in containers if one.epoch < box.epoch]
+    if former:
+        return Delete(former[0].name)
+    current = next((one for one in containers if one.epoch == box.epoch), None)
+    return _towards(desired(at, now, patience), at, current, now, patience)
+
+
+def _towards(
+    wanted: Desired, at: Situation, current: Container | None, now: datetime, patience: Patience
+) -> Step | None:
+    step: Step | None = None
+    match wanted:
+        case "running":
+            step = _towards_running(at, current, now, patience)
+        case "paused":
+            step = _towards_paused(at, current)
+        case "stopped" | "archived":
+            step = _towards_rest(at, current, now, archived=wanted == "archived")
+        case "absent":
+            step = _towards_absence(at, current)
+        case "as_it_is":
+            pass
+    return step
+
+
+def _towards_running(at: Situation, current: Container | None, now: datetime, patience: Patience) -> Step | None:
+    box = at.sandbox
+    step: Step | None
+    match box.status:
+        case "absent" | "deleted":
+            step = request(at, box.epoch + 1)
+        case "error":
+            step = after_failure(at, now, patience)
+        case "stopped":
+            again = current is not None and current.status == "stopped" and _is_fresh(at, now, patience)
+            step = request(at, box.epoch if again else box.epoch + 1)
+        case "requested":
+            step = _requested(at, current, now, patience)
+        case "creating":
+            step = Provision(box.epoch, box.name or container_name(at.session_id, box.epoch))
+        case "paused" if current is not None and current.status in ("paused", "running"):
+            step = Resume(current.name)
+        case "running" | "paused":
+            step = _supervised(box, current)
+    return step
+
+
+def _requested(at: Situation, current: Container | None, now: datetime, patience: Patience) -> Step:
+    if current is None:
+        return _create(at)
+    if not _is_fresh(at, now, patience):
+        return request(at, at.sandbox.epoch + 1)
+    return Resume(current.name) if current.status == "paused" else Start(current.name)
+
+
+def _supervised(box: Sandbox, current: Container | None) -> Step | None:
+    """What a container that should be at work has come to."""
+    if current is None:
+        error = SandboxError(epoch=box.epoch, reason="vanished", message="The container is no longer there.")
+        return Record(error)
+    if current.status == "paused":
+        return Resume(current.name)
+    if current.out_of_memory and current.status in ("stopped", "error"):
+        message = "The container used more memory than it may."
+        error = SandboxError(epoch=box.epoch, reason="out_of_memory", message=message, exit_code=current.exit_code)
+        return Record(error, current.name)
+    if current.status in ("stopped", "error"):
+        code = "" if current.exit_code is None else f" with code {current.exit_code}"
+        error = SandboxError(
+            epoch=box.epoch, reason="exited", message=f"The container ended{code}.", exit_code=current.exit_code
+        )
+        return Record(error, current.name)
+    if current.healthy is False:
+        error = SandboxError(epoch=box.epoch, reason="unhealthy", message="The container does not answer any more.")
+        return Record(error, current.name)
+    return None
+
+
+def _towards_paused(at: Situation, current: Container | None) -> Step | None:
+    if current is not None and current.status == "running":
+        return Pause(current.name)
+    return None if current is not None and current.status == "paused" else _supervised(at.sandbox, current)
+
+
+def _towards_rest(at: Situation, current: Container | None, now: datetime, *, archived: bool) -> Step | None:
+    box = at.sandbox
+    if box.status != "stopped":
+        return Record(SandboxStopped(epoch=box.epoch, reason=_stop_reason(at, now) or "idle"))
+    if archived and box.reason != "archived":
+        return Record(SandboxStopped(epoch=box.epoch, reason="archived"))
+    if current is None:
+        return None
+    if archived:
+        return Delete(current.name)
+    return Stop(current.name) if current.status in ("running", "paused", "creating") else None
+
+
+def _towards_absence(at: Situation, current: Container | None) -> Step | None:
+    if current is not None:
+        return Delete(current.name)
+    return Forget() if at.sandbox.status == "deleted" and at.has_home else None
+
+
+def _farewell(at: Situation, containers: Sequence[Container] | None) -> Step | None:
+    """The session is gone: first its runs end, then the container goes, then all the rest."""
+    if at.has_open_runs or containers is None:
+        return None
+    if containers:
+        return Delete(containers[0].name)
+    if at.has_home:
+        return Forget()
+    if at.sandbox.status in ("absent", "deleted"):
+        return None
+    return Record(SandboxDeleted(epoch=at.sandbox.epoch, reason="session_deleted"))
+
+
+def _create(at: Situation) -> Record:
+    box = at.sandbox
+    return Record(
+        SandboxCreating(
+            epoch=box.epoch,
+            method=box.method,
+            name=container_name(at.session_id, box.epoch),
+            image=at.installation.image(at.runner_type),
+        )
+    )
+
+
+def _is_fresh(at: Situation, now: datetime, patience: Patience) -> bool:
+    """Whether a container at rest may be started again: its image is the one of now, its token good for long."""
+    box = at.sandbox
+    return box.image == at.installation.image(at.runner_type) and (
+        box.epoch_at is not None and now - box.epoch_at < timedelta(seconds=patience.token_lifetime / 2)
+    )
+
+
+def _stop_reason(at: Situation, now: datetime) -> SandboxStop | None:
+    """Why a container that nobody works in should rest now."""
+    if not at.rules.enabled:
+        return "switched_off"
+    since = [moment for moment in (at.idle_since, at.sandbox.changed_at) if moment is not None]
+    if since and seconds_since(max(since), now) >= at.rules.idle_stop_seconds:
+        return "idle"
+    return None

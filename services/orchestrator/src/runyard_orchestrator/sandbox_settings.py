@@ -1,0 +1,102 @@
+"""What the orchestrator can be told about sandboxes; environment names are the fields' names in capitals."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+PACKAGE_HOSTS = (
+    "pypi.org",
+    "files.pythonhosted.org",
+    "registry.npmjs.org",
+    "registry.yarnpkg.com",
+    "crates.io",
+    "static.crates.io",
+    "index.crates.io",
+    "proxy.golang.org",
+    "sum.golang.org",
+    "rubygems.org",
+    "deb.debian.org",
+)
+"""Where packages come from."""
+GIT_HOSTS = ("github.com", "*.github.com", "*.githubusercontent.com", "gitlab.com", "bitbucket.org")
+
+
+class SandboxSettings(BaseSettings):
+    """Settings of sandboxes."""
+
+    sandbox: Literal["off", "docker", "dokploy", "kubernetes"] = "off"
+    """Where agents run: beside the services, or each session in a container of its own."""
+    sandbox_installation: str = Field(default="runyard", pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")
+    """Names our containers among those of others on the same engine."""
+    sandbox_default: bool = True
+    """Whether a team that has decided nothing has its runs in containers."""
+    sandbox_process_fallback: bool = False
+    """Whether a run whose container cannot be had goes to a plain process, where a team has decided nothing."""
+    sandbox_image: str = "runyard/runner-{runner}:latest"
+    """The runner's image; `{runner}` is the session's runner type."""
+    sandbox_images: dict[str, str] = Field(default_factory=dict[str, str])
+    """Others, by runner type (JSON)."""
+    sandbox_preview_image: str = "runyard/preview:latest"
+    sandbox_proxy_image: str | None = None
+    """Of the proxy between containers and everything else; None: a runner's."""
+    sandbox_runtime: str | None = None
+    """The container runtime, for example `runsc`."""
+    sandbox_user: str | None = Field(default=None, pattern=r"^[1-9]\d*:[1-9]\d*$")
+    """`uid:gid` inside; None: the stack's own unless that is root, else 10001:10001."""
+
+    sandbox_memory_mb: int = Field(default=2048, ge=128)
+    sandbox_cpus: float = Field(default=1.0, gt=0)
+    sandbox_processes: int = Field(default=256, ge=16)
+
+    sandbox_idle_seconds: int = Field(default=900, ge=10)
+    """A container in which nothing has run for this long is stopped; the next prompt starts it again."""
+    sandbox_archive_seconds: float = Field(default=7 * 24 * 3600, gt=0)
+    """A container at rest for this long is removed; files and thread stay."""
+    sandbox_token_days: float = Field(default=7, gt=0)
+    """How long a session's token is good for; a container at rest past half of it is made anew."""
+    sandbox_restarts: int = Field(default=3, ge=0)
+    """Containers that one run may lose before it is given up."""
+    sandbox_backoff_seconds: float = Field(default=1.0, ge=0)
+    sandbox_engine_seconds: float = Field(default=120, gt=0)
+    """How long a run waits for an engine that does not answer."""
+    sandbox_lease_grace_seconds: float = Field(default=180, gt=0)
+    """As `lease_grace_seconds`, for runs in containers: one that is replaced takes longer to come back."""
+    sandbox_at_once: int = Field(default=4, ge=1)
+    """Containers made at the same time."""
+    sandbox_pool: int = Field(default=0, ge=0)
+    """Containers of new sessions that are made before their first prompt."""
+
+    sandbox_egress: str = " ".join((*PACKAGE_HOSTS, *GIT_HOSTS))
+    """Hosts that may be reached where a team has decided nothing: `host`, `*.host` or `host:port`, by blanks."""
+    sandbox_subnets: str = "10.213.0.0/16"
+    """Where the networks of sessions are taken from."""
+    sandbox_subnet_prefix: int = Field(default=29, ge=24, le=29)
+
+    agents_root: Path = Path("/var/lib/runyard/agents")
+    """Agents' folders in containers are below `sandbox` there, one per session."""
+
+    docker_host: str | None = None
+    """The engine; None: the local socket."""
+    sandbox_nats_url: str = "nats://runyard:4222"
+    """Our services as containers see them: the proxy's ports."""
+    sandbox_llm_gateway_url: str = "http://runyard:8086"
+    sandbox_app_url: str = "http://runyard:8080"
+    sandbox_proxy_url: str = "http://runyard:3128"
+    """Everything outside, as containers see it."""
+    sandbox_service_network: str | None = None
+    """Compose: the engine's network where the proxy finds the services by name. None: they are on this host."""
+    sandbox_relay_folder: Path | None = None
+    """Without a service network: where the sockets lie that lead from the proxy to this host's services."""
+    llm_gateway_url: str = "http://127.0.0.1:9108"
+    gateway_url: str = "http://127.0.0.1:9101"
+
+    dokploy_url: str | None = None
+    dokploy_network: str | None = None
+    kubernetes_namespace: str = "runyard"
+
+    @property
+    def allowed_hosts(self) -> tuple[str, ...]:
+        """The hosts of `sandbox_egress`."""
+        return tuple(self.sandbox_egress.replace(",", " ").split())
