@@ -1,0 +1,241 @@
+"""The proxy with real sockets, on loopback in the place of networks."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from runyard_sandbox.proxy.config import ProxyConfig, Target, decoded
+from runyard_sandbox.proxy.server import ProxyServer
+
+
+class World:
+    """A proxy, the orchestrator that it asks, a host outside and a service inside."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.asked: list[tuple[str, str, int]] = []
+        self.allowed = True
+        self.seconds = 0.0
+        self.status = 200
+        self.received = bytearray()
+        self.outside = 0
+        self.egress = 0
+        self.forward = 0
+
+    async def decide(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        query = parse_qs(urlsplit(head.split(" ")[1]).query)
+        self.asked.append((query["peer"][0], query["host"][0], int(query["port"][0])))
+        assert "authorization: bearer between us" in head.lower()
+        body = json.dumps({"allowed": self.allowed, "seconds": self.seconds}).encode()
+        writer.write(f"HTTP/1.1 {self.status} X\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        writer.close()
+
+    async def echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            self.received += data
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def ask(self, request: str, *, then: bytes = b"") -> bytes:
+        """A request to the egress proxy, ended by us; all that comes back."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.egress)
+        writer.write(request.replace("\n", "\r\n").encode() + then)
+        writer.write_eof()
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        return answer
+
+    async def tunnel(self, host: str) -> tuple[bytes, asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.egress)
+        writer.write(f"CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        return head, reader, writer
+
+
+@pytest.fixture(name="world")
+async def _world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    # Loopback is never reached through the proxy; here it stands for the outside.
+    monkeypatch.setattr("ipaddress.IPv4Address.is_loopback", property(lambda address: str(address) == "127.0.0.9"))
+    world = World(tmp_path)
+    decisions = await asyncio.start_unix_server(world.decide, tmp_path / "decisions.sock")
+    outside = await asyncio.start_server(world.echo, "127.0.0.1", 0)
+    inside = await asyncio.start_unix_server(world.echo, tmp_path / "nats.sock")
+    world.outside = outside.sockets[0].getsockname()[1]
+    config = ProxyConfig(
+        forwards={0: Target(path=str(tmp_path / "nats.sock"))},
+        decisions=Target(path=str(tmp_path / "decisions.sock")),
+        pages=str(tmp_path / "pages.sock"),
+        subnets="127.0.0.2/32",
+        egress_port=0,
+        private_networks=("127.0.0.0/8",),
+        most_connections_each=4,
+        idle_seconds=30,
+    )
+    server = ProxyServer(decoded(config.encoded(), "between us"))
+    await server.start("127.0.0.1")
+    world.forward, world.egress = server.ports
+    yield world
+    await server.close()
+    for each in (decisions, outside, inside):
+        each.close()
+
+
+async def test_a_tunnel_to_an_allowed_host_carries_both_ways_and_both_ends(world: World) -> None:
+    head, reader, writer = await world.tunnel(f"localhost:{world.outside}")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    data = b"x" * 3_000_000
+    writer.write(data)
+    writer.write_eof()
+    assert await asyncio.wait_for(reader.read(), 20) == data
+    assert world.asked == [("127.0.0.1", "localhost", world.outside)]
+
+
+async def test_a_host_that_is_not_allowed_is_refused_before_anything_is_connected(world: World) -> None:
+    world.allowed = False
+    head, _, _ = await world.tunnel(f"localhost:{world.outside}")
+    assert head.startswith(b"HTTP/1.1 403 ")
+    assert not world.received
+
+
+@pytest.mark.parametrize("status", [500, 404, 302])
+async def test_without_an_answer_nothing_is_allowed(world: World, status: int) -> None:
+    world.status = status
+    head, _, _ = await world.tunnel(f"localhost:{world.outside}")
+    assert head.startswith(b"HTTP/1.1 503 ")
+
+
+async def test_with_the_orchestrator_away_nothing_is_allowed(world: World) -> None:
+    (world.folder / "decisions.sock").unlink()
+    head, _, _ = await world.tunnel(f"localhost:{world.outside}")
+    assert head.startswith(b"HTTP/1.1 503 ")
+
+
+async def test_an_answer_is_kept_for_as_long_as_it_says(world: World) -> None:
+    world.seconds = 60
+    for _ in range(3):
+        await world.tunnel(f"localhost:{world.outside}")
+    assert len(world.asked) == 1
+    world.seconds = 0
+    for _ in range(2):
+        await world.tunnel("127.0.0.1:1")
+    assert len(world.asked) == 3
+
+
+async def test_an_allowed_name_that_leads_to_a_forbidden_address_is_refused(world: World) -> None:
+    for host in ("127.0.0.9", "127.0.0.2", "169.254.169.254", "0.0.0.0", "[::1]", "[::ffff:127.0.0.9]", "10.1.2.3"):
+        head, _, _ = await world.tunnel(f"{host}:{world.outside}")
+        assert head.startswith(b"HTTP/1.1 403 "), host
+    assert not world.received
+
+
+async def test_a_plain_request_is_sent_on_for_the_host_that_was_asked_about(world: World) -> None:
+    request = (
+        f"POST http://localhost:{world.outside}/a?b=c HTTP/1.1\nHost: other.example\nProxy-Authorization: x\n"
+        "Content-Length: 4\nConnection: keep-alive\n\n"
+    )
+    await world.ask(request, then=b"body")
+    sent = world.received.decode()
+    assert sent.startswith(f"POST /a?b=c HTTP/1.1\r\nHost: localhost:{world.outside}\r\nConnection: close\r\n")
+    assert sent.endswith("Content-Length: 4\r\n\r\nbody")
+    assert "other.example" not in sent
+    assert "Proxy-Authorization" not in sent
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        "GET / HTTP/1.1",
+        "GET ftp://host/ HTTP/1.1",
+        "CONNECT host HTTP/1.1",
+        "CONNECT host:0 HTTP/1.1",
+        "CONNECT host:99999 HTTP/1.1",
+        "CONNECT ho st:443 HTTP/1.1",
+        "CONNECT user@host:443 HTTP/1.1",
+        "CONNECT host:443 HTTP/2",
+        "GET http://user:pw@host/ HTTP/1.1",
+        "nonsense",
+    ],
+)
+async def test_what_is_no_request_to_a_proxy_is_refused(world: World, request_line: str) -> None:
+    assert (await world.ask(f"{request_line}\n\n")).startswith(b"HTTP/1.1 400 ")
+    assert not world.asked
+
+
+async def test_a_head_without_end_is_refused(world: World) -> None:
+    answer = await world.ask("GET http://localhost/ HTTP/1.1\nX: " + "x" * 70_000)
+    assert answer.startswith(b"HTTP/1.1 431 ") or not answer
+
+
+async def test_no_more_connections_of_one_sandbox_than_its_share(world: World) -> None:
+    held = [await world.tunnel(f"localhost:{world.outside}") for _ in range(4)]
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.egress)
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        writer.write(b"CONNECT localhost:1 HTTP/1.1\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+    for _, held_reader, held_writer in held:
+        held_writer.write_eof()
+        await held_reader.read()
+        held_writer.close()
+
+    async def until_taken() -> bytes:
+        while True:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                return (await world.tunnel(f"localhost:{world.outside}"))[0]
+
+    assert (await asyncio.wait_for(until_taken(), 10)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_service_is_reached_through_its_forward(world: World) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.forward)
+    writer.write(b"PING\r\n")
+    assert await reader.readline() == b"PING\r\n"
+    writer.write_eof()
+    assert not await reader.read()
+
+
+async def test_a_service_that_is_away_ends_the_connection(world: World) -> None:
+    (world.folder / "nats.sock").unlink()
+    reader, _ = await asyncio.open_connection("127.0.0.1", world.forward)
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await reader.readexactly(1)
+
+
+async def test_the_platform_reaches_a_port_of_a_sandbox_and_of_nothing_else(world: World) -> None:
+    server = await asyncio.start_server(world.echo, "127.0.0.2", 0)
+    port = server.sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_unix_connection(world.folder / "pages.sock")
+    writer.write(f"127.0.0.2 {port}\nGET /".encode())
+    assert await reader.readexactly(15) == b"connected\nGET /"
+    writer.close()
+    for line in (f"127.0.0.1 {world.outside}\n", "127.0.0.2 1\n", "nonsense\n", "x" * 400):
+        reader, writer = await asyncio.open_unix_connection(world.folder / "pages.sock")
+        writer.write(line.encode())
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
+    server.close()
+
+
+async def test_a_connection_on_which_nothing_moves_is_closed(world: World, tmp_path: Path) -> None:
+    config = ProxyConfig(
+        forwards={0: Target(path=str(tmp_path / "nats.sock"))},
+        decisions=Target(path="none"),
+        pages=str(tmp_path / "other.sock"),
+        subnets="127.0.0.2/32",
+        egress_port=0,
+        forward_idle_seconds=0.2,
+    )
+    server = ProxyServer(config)
+    await server.start("127.0.0.1")
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.ports[0])
+    writer.write(b"x")
+    assert await reader.readexactly(1) == b"x"
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await asyncio.wait_for(reader.readexactly(1), 5)
+    await server.close()
