@@ -20,6 +20,7 @@ class End(asyncio.Protocol):
         self._other: End | None = None
         self._idle: _Idle | None = None
         self._on_lost: list[Callable[[], None]] = []
+        self._ended = False
         self._lost = False
         self.transport = cast("asyncio.Transport", None)
 
@@ -38,8 +39,10 @@ class End(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._other is None or self._other.is_lost:
             return False
-        if self._other.transport.can_write_eof():
-            self._other.transport.write_eof()
+        self._ended = True
+        if self._other.has_ended or not self._other.transport.can_write_eof():
+            return False
+        self._other.transport.write_eof()
         return True
 
     def pause_writing(self) -> None:
@@ -65,6 +68,11 @@ class End(asyncio.Protocol):
     def is_lost(self) -> bool:
         """Whether its connection is closed."""
         return self._lost
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing comes from it any more; it may still be written to."""
+        return self._ended
 
     @property
     def peer(self) -> str:
