@@ -11,6 +11,7 @@ from nats.aio.client import Client
 from runyard_chassis import CommandServer, Database, Service, create_app, get_logger
 from runyard_events import CommandBus, EventLog, Projector, connect
 from runyard_events.commands import (
+    DetectProject,
     ImportWorkspace,
     OpenPreviewTree,
     OpenWorktree,
@@ -20,11 +21,13 @@ from runyard_events.commands import (
     RemoveWorktree,
 )
 from runyard_events.tasks import end_tasks
+from runyard_workspace.adapters.projects import Projects
 from runyard_workspace.api import ROUTERS, FileLimits, SessionTrees
 from runyard_workspace.handlers.checkpoints import Checkpoints
 from runyard_workspace.handlers.effects import Effects
 from runyard_workspace.handlers.imports import ImportRules, Imports
 from runyard_workspace.handlers.previews import PreviewTrees
+from runyard_workspace.handlers.projects import ProjectDetection
 from runyard_workspace.handlers.sandboxes import SandboxGit
 from runyard_workspace.handlers.worktrees import SessionFiles
 from runyard_workspace.histories import Histories
@@ -116,6 +119,8 @@ def register_trees(server: CommandServer, tools: Tools, histories: Histories, sa
     )
     server.on(OpenPreviewTree)(previews.open)
     server.on(RemovePreviewTree)(previews.remove)
+    detection = ProjectDetection(histories=histories, projects=Projects(), layout=tools.layout)
+    server.on(DetectProject)(detection.detect)
 
 
 def build_projectors(log: EventLog, client: Client, database: Database) -> dict[str, Projector]:
