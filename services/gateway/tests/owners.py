@@ -11,10 +11,17 @@ from runyard_chassis import CommandServer, Conflict, Invalid, NotFound, ServiceS
 from runyard_events.catalogue import (
     AnyPayload,
     ApprovalResolved,
+    Method,
     RunApprovalResolved,
     RunCancelled,
     RunCancelRequested,
+    RunDispatched,
     RunSteerRequested,
+    SandboxDeleted,
+    SandboxPaused,
+    SandboxRequested,
+    SandboxRulesChanged,
+    SandboxStopped,
     SessionDeleted,
     WorkspaceImportFailed,
     WorkspaceImportRequested,
@@ -23,11 +30,13 @@ from runyard_events.commands import (
     AnswerApproval,
     CancelRun,
     Command,
+    ControlSandbox,
     CreateSession,
     DeleteSession,
     ImportWorkspace,
     Reply,
     RequestRun,
+    SetSandboxRules,
     SteerRun,
 )
 from runyard_events.log import EventLog
@@ -45,6 +54,8 @@ class Owners:
         self._writers: dict[str, Writer] = {}
         self.may_import = asyncio.Event()
         self.may_import.set()
+        self.method: Method = "process"
+        """Where runs go."""
 
     def register(self, orchestrator: CommandServer, workspace: CommandServer) -> None:
         workspace.on(ImportWorkspace)(self.import_workspace)
@@ -54,6 +65,8 @@ class Owners:
         orchestrator.on(CancelRun)(self.cancel_run)
         orchestrator.on(SteerRun)(self.steer_run)
         orchestrator.on(AnswerApproval)(self.answer_approval)
+        orchestrator.on(ControlSandbox)(self.control_sandbox)
+        orchestrator.on(SetSandboxRules)(self.set_rules)
 
     async def import_workspace(self, command: Command[ImportWorkspace]) -> Reply:
         wanted = command.payload
@@ -96,7 +109,8 @@ class Owners:
         last = await self._log.last(run_subject(command.tenant_id, wanted.session_id, wanted.run_id, "lifecycle"))
         if last is not None:
             return Reply(ok=True, seq=last.stream_seq)
-        return await self._done(scope, *requested("w", wanted.prompt))
+        asked, told, _ = requested("w", wanted.prompt)
+        return await self._done(scope, asked, told, RunDispatched(runner_type="codex", method=self.method))
 
     async def cancel_run(self, command: Command[CancelRun]) -> Reply:
         last = await self._log.last(_run(command).subject("lifecycle"))
@@ -113,6 +127,27 @@ class Owners:
             raise NotFound("The run has no such approval.", type="approval-not-found")
         answer = command.payload.model_dump(include={"approval_id", "decision", "answers", "message"}, by_alias=False)
         return await self._done(_run(command), ApprovalResolved(**answer), RunApprovalResolved(**answer))
+
+    async def control_sandbox(self, command: Command[ControlSandbox]) -> Reply:
+        wanted = command.payload
+        scope = Scope.session(command.tenant_id, wanted.session_id)
+        there = await self._log.last(scope.subject("sandbox"))
+        match wanted.action:
+            case "create" | "start":
+                payload: AnyPayload = SandboxRequested(epoch=1, method="docker", purpose="user")
+            case _ if there is None:
+                raise Conflict("The session has no container.", type="sandbox-absent")
+            case "stop":
+                payload = SandboxStopped(epoch=1, reason="user")
+            case "pause":
+                payload = SandboxPaused(epoch=1, reason="user")
+            case "delete":
+                payload = SandboxDeleted(epoch=1, reason="user")
+        return await self._done(scope, payload)
+
+    async def set_rules(self, command: Command[SetSandboxRules]) -> Reply:
+        changed = SandboxRulesChanged(rules=command.payload.rules, changed_by=command.actor)
+        return await self._done(Scope.team(command.tenant_id), changed)
 
     async def _done(self, scope: Scope, *payloads: AnyPayload) -> Reply:
         return Reply(ok=True, seq=await self._write(scope, *payloads))

@@ -17,7 +17,7 @@ from runyard_events.catalogue import RunApprovalRequested
 from runyard_gateway.api.routes import ROUTERS
 
 from .conftest import KEY, Running, Story
-from .histories import call, checkpoint, completed, imported, opened, requested, worked
+from .histories import call, checkpoint, completed, contained, imported, measured, opened, requested, ruled, worked
 from .owners import Owners
 
 BODIES: dict[str, Any] = {
@@ -26,7 +26,16 @@ BODIES: dict[str, Any] = {
     "/api/sessions/{session_id}/prompt": {"prompt": "Do it"},
     "/api/runs/{run_id}/steer": {"text": "Faster"},
     "/api/runs/{run_id}/approvals/{approval_id}": {"decision": "accept"},
+    "/api/teams/{team_id}/sandbox-rules": {"enabled": True},
+    "/api/agents/spawn": {
+        "task": "Do it",
+        "agentType": "codex",
+        "repositoryUrl": "psf/requests",
+        "teamId": "00000000-0000-4000-8000-000000000000",
+    },
 }
+BEHIND = ("/workspace/files", "/diff", "/container/logs", "/container/stats")
+"""Parts of routes that another service answers, which is not there in these tests."""
 LISTS = {"/api/workspaces", "/api/sessions", "/api/runs", "/api/stats/dashboard", "/api/health/services"}
 """Routes that name nothing: another tenant gets his own, empty, answer."""
 
@@ -72,12 +81,15 @@ async def things(story: Story, gateway: Running, nats_client: Client, tenant: st
     scope = story.run(session, run)
     await story.tell(scope, *worked(session), asked, *completed(), source="runner-codex.1")
     await story.tell(scope, call(), source="llm-gateway.1")
-    seq = await story.tell(scope, checkpoint(), source="workspace")
+    await story.tell(scope, checkpoint(), source="workspace")
+    await story.tell(story.team(), ruled("secret.example.com"))
+    seq = await story.tell(story.session(session), *contained(), measured(), source="orchestrator.sandbox")
     reference = f"{tenant}/{run}/{uuid.uuid4()}"
     store = await nats_client.jetstream().object_store("outputs")
     await store.put(reference, b"a secret output")
     await gateway.parts.consistency.shows_all(seq)
     return {
+        "team_id": tenant,
         "workspace_id": ws,
         "session_id": session,
         "run_id": run,
@@ -141,7 +153,7 @@ async def test_another_tenant_sees_nothing(gateway: Running, things: dict[str, s
 async def test_the_owner_sees_it_all(gateway: Running, tenant: str, things: dict[str, str]) -> None:
     async with gateway.client(tenant) as client:
         for method, path in ROUTES:
-            if method == "GET" and "/workspace/files" not in path and not path.endswith("/diff"):
+            if method == "GET" and not any(part in path for part in BEHIND):
                 if path == "/api/sessions/{session_id}/events":
                     continue
                 answer = await client.get(address(path, things))

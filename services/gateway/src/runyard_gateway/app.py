@@ -14,6 +14,7 @@ from runyard_events.connection import connect
 from runyard_events.log import EventLog
 from runyard_events.projector import Projector
 from runyard_events.tasks import end_tasks
+from runyard_gateway.adapters.orchestrator import OrchestratorService
 from runyard_gateway.adapters.outputs import Outputs
 from runyard_gateway.adapters.probes import Probes
 from runyard_gateway.adapters.workspace import WorkspaceService
@@ -25,6 +26,7 @@ from runyard_gateway.imports import Imports
 from runyard_gateway.projections import archive, state
 from runyard_gateway.projections.tables import checkpoints
 from runyard_gateway.settings import Settings
+from runyard_gateway.store.containers import Containers
 from runyard_gateway.store.records import Records
 from runyard_gateway.streaming.extent import LogExtent
 from runyard_gateway.streaming.hub import Hub
@@ -79,9 +81,10 @@ async def _start(stack: AsyncExitStack, settings: Settings, client: Client, data
         extent=extent,
         timeout_seconds=settings.projection_timeout_seconds,
     )
-    workspace = WorkspaceService(settings.workspace_url)
-    await workspace.open()
-    stack.push_async_callback(workspace.close)
+    workspace, orchestrator = WorkspaceService(settings.workspace_url), OrchestratorService(settings.orchestrator_url)
+    for service in (workspace, orchestrator):
+        await service.open()
+        stack.push_async_callback(service.close)
     for work in (hub.run(), rows.run(), past.run()):
         _in_background(stack, work)
     records = Records(database)
@@ -89,6 +92,7 @@ async def _start(stack: AsyncExitStack, settings: Settings, client: Client, data
     return Gateway(
         settings=settings,
         records=records,
+        containers=Containers(database),
         commands=commands,
         imports=Imports(
             commands=commands,
@@ -102,6 +106,7 @@ async def _start(stack: AsyncExitStack, settings: Settings, client: Client, data
         source=Source(log, hub),
         extent=extent,
         workspace=workspace,
+        orchestrator=orchestrator,
         outputs=Outputs(client),
         probes=Probes(settings.services),
     )

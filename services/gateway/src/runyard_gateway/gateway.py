@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from runyard_gateway.adapters.orchestrator import OrchestratorService
 from runyard_gateway.adapters.outputs import Outputs
 from runyard_gateway.adapters.probes import Probes
 from runyard_gateway.adapters.workspace import WorkspaceService
@@ -9,6 +10,7 @@ from runyard_gateway.commands import Commands
 from runyard_gateway.consistency import Consistency
 from runyard_gateway.imports import Imports
 from runyard_gateway.settings import Settings
+from runyard_gateway.store.containers import Containers
 from runyard_gateway.store.records import Records
 from runyard_gateway.streaming.extent import LogExtent
 from runyard_gateway.streaming.hub import Hub
@@ -21,6 +23,7 @@ class Gateway:
 
     settings: Settings
     records: Records
+    containers: Containers
     commands: Commands
     imports: Imports
     consistency: Consistency
@@ -28,5 +31,6 @@ class Gateway:
     source: Source
     extent: LogExtent
     workspace: WorkspaceService
+    orchestrator: OrchestratorService
     outputs: Outputs
     probes: Probes

@@ -2,8 +2,9 @@
 
 import asyncio
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
+from weakref import WeakValueDictionary
 
 from sqlalchemy import RowMapping
 
@@ -31,6 +32,20 @@ class Imports:
     records: Records
     hub: Hub
     wait_seconds: float
+    under_way: WeakValueDictionary[tuple[str, str], asyncio.Lock] = field(
+        default_factory=WeakValueDictionary[tuple[str, str], asyncio.Lock]
+    )
+    """One lock per repository that is looked for, so that several who need it at once import it once."""
+
+    async def known_or_new(self, caller: Caller, source_uri: str, *, key: str | None) -> RowMapping:
+        """The workspace of a repository, imported when there is none yet. Raises as `carry_out`."""
+        spellings = spellings_of(source_uri)
+        lock = self.under_way.setdefault((caller.tenant, spellings[0]), asyncio.Lock())
+        async with lock:
+            known = await self.records.workspace_from(caller.tenant, spellings)
+            if known is not None:
+                return known
+            return await self.of(caller, source_type_of(source_uri), source_uri, name=None, key=key, wait=True)
 
     async def of(
         self, caller: Caller, source_type: SourceType, source_uri: str, *, name: str | None, key: str | None, wait: bool
@@ -97,6 +112,12 @@ def default_name(source_uri: str) -> str:
     if parts:
         parts[-1] = parts[-1].removesuffix(".git") or parts[-1]
     return "/".join(parts[-2:])[:200] or "repository"
+
+
+def spellings_of(source_uri: str) -> list[str]:
+    """One address as it may have been written: with and without `.git` and a slash at its end."""
+    bare = source_uri.strip().rstrip("/").removesuffix(".git")
+    return [bare, f"{bare}.git", f"{bare}/", f"{bare}.git/"]
 
 
 def source_type_of(repo_url: str) -> SourceType:

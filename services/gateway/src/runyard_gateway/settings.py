@@ -22,6 +22,8 @@ class Settings(ServiceSettings):
     """A session's worktree has to be made within this time."""
     import_wait_seconds: float = Field(default=60, gt=0)
     """A clone that takes longer is answered with 202 and goes on."""
+    spawn_wait_seconds: float = Field(default=30, gt=0)
+    """How long a spawn waits to see where its run is worked on."""
     projection_timeout_seconds: float = Field(default=5, gt=0)
 
     stream_heartbeat_seconds: float = Field(default=10, gt=0)

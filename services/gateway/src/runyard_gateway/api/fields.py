@@ -12,6 +12,8 @@ _CONTROL = {chr(code) for code in (*range(32), 127)}
 
 RunnerType = Literal["codex", "claude"]
 ApprovalPolicy = Literal["never", "on-request"]
+ContainerStatus = Literal["creating", "running", "paused", "stopped", "error", "deleted"]
+ContainerType = Literal["agent", "preview", "sync"]
 
 
 def _storable(text: str) -> str:

@@ -8,11 +8,26 @@ from starlette.responses import Response
 
 from runyard_chassis import Unavailable, get_logger, problem_response
 from runyard_events.errors import LogUnavailable
-from runyard_gateway.api import approvals, dashboard, files, outputs, runs, sessions, sockets, workspaces
+from runyard_gateway.api import (
+    agents,
+    approvals,
+    containers,
+    dashboard,
+    files,
+    outputs,
+    runs,
+    sessions,
+    sockets,
+    teams,
+    workspaces,
+)
 
 ROUTERS = (
     workspaces.router,
     sessions.router,
+    containers.router,
+    teams.router,
+    agents.router,
     runs.router,
     approvals.router,
     files.router,

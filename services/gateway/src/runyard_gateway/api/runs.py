@@ -102,6 +102,10 @@ class RunView(View):
     prompt: str
     status: RunStatus
     queue_position: int | None
+    method: str | None = Field(
+        description="Where it is worked on: `process`, `docker` ...; null until it is handed out."
+    )
+    method_reason: str | None = Field(description="Why it fell back to a process, if it did.")
     cancel_requested: bool
     open_approvals: int
     attempt: int

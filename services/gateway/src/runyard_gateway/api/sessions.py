@@ -15,6 +15,7 @@ from runyard_gateway.api.dependencies import CutDep, GatewayDep, ReaderDep, know
 from runyard_gateway.api.fields import (
     ApprovalPolicy,
     Body,
+    ContainerStatus,
     Id,
     IdempotencyKey,
     Line,
@@ -72,6 +73,9 @@ class SessionView(View):
     branch: str | None
     base_commit: str | None
     failure_message: str | None = None
+    container_status: ContainerStatus | None = Field(
+        default=None, description="Of its container; null when it never had one."
+    )
     created_at: datetime
 
 

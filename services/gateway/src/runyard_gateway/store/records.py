@@ -21,6 +21,7 @@ from sqlalchemy import (
 from runyard_chassis.database import Database
 from runyard_gateway.projections.tables import (
     approvals,
+    container_environments,
     messages,
     run_events,
     run_usage,
@@ -60,9 +61,14 @@ class Records:
         """One workspace."""
         return await self._one(_WORKSPACE, tenant=tenant, id=workspace_id)
 
+    async def workspace_from(self, tenant: str, source_uris: Sequence[str]) -> RowMapping | None:
+        """The newest workspace that was imported from one of these addresses and can be worked on."""
+        mine = (workspaces.c.source_uri.in_(source_uris)) & (workspaces.c.status == "ready")
+        return await self._one(_of(workspaces, tenant).where(mine).order_by(workspaces.c.created_seq.desc()).limit(1))
+
     async def sessions(self, tenant: str, cut: Cut, workspace_id: str | None = None) -> Rows:
         """Sessions that are not deleted, newest first."""
-        statement = _of(sessions, tenant).where(sessions.c.status != "deleted")
+        statement = _SESSIONS.where(sessions.c.tenant_id == tenant, sessions.c.status != "deleted")
         if workspace_id is not None:
             statement = statement.where(sessions.c.workspace_id == workspace_id)
         return rows(await self._all(newest_first(statement, sessions.c.first_seq, cut)), cut, "first_seq")
@@ -235,8 +241,16 @@ def _mine(table: Table) -> Query:
     return select(table).where(table.c.tenant_id == bindparam("tenant"))
 
 
+def _sessions() -> Query:
+    """Sessions with the status of their containers, null for those that have none."""
+    container = container_environments.c
+    status = select(container.status).where(container.id == sessions.c.id).scalar_subquery()
+    return select(sessions, status.label("container_status"))
+
+
+_SESSIONS = _sessions()
 _RUNS = _runs()
 _RUN = _by_id(_RUNS, runs)
 _WORKSPACE = _by_id(_mine(workspaces), workspaces)
-_SESSION = _by_id(_mine(sessions), sessions)
+_SESSION = _by_id(_SESSIONS.where(sessions.c.tenant_id == bindparam("tenant")), sessions)
 _PLACE = _by_id(_mine(runs).with_only_columns(runs.c.session_id, runs.c.first_seq), runs)

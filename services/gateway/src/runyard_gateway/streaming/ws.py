@@ -1,13 +1,14 @@
-"""The WebSocket of a session: the same events as its SSE stream, as `{"id", "event"}` messages."""
+"""Events over WebSocket: of a session as `{"id", "event"}`, or framed otherwise."""
 
 import asyncio
 import json
+from collections.abc import Callable
 from contextlib import aclosing, suppress
 from typing import Any, cast
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from runyard_gateway.streaming.delivery import ws_frame
+from runyard_gateway.streaming.delivery import Delivery, ws_frame
 from runyard_gateway.streaming.source import Following
 
 GOING_AWAY = 1001
@@ -26,7 +27,12 @@ async def first_message(socket: WebSocket, *, seconds: float = 10) -> dict[str, 
     return cast("dict[str, Any]", body) if isinstance(body, dict) else {}
 
 
-async def stream(socket: WebSocket, following: Following, stopping: asyncio.Event) -> None:
+async def stream(
+    socket: WebSocket,
+    following: Following,
+    stopping: asyncio.Event,
+    frame: Callable[[Delivery], str | None] = ws_frame,
+) -> None:
     """Sends events until the session ends, the client goes or is cut, or the service stops."""
     listener = asyncio.create_task(_listen(socket, following))
     watcher = asyncio.create_task(_close_when_stopping(following, stopping))
@@ -36,7 +42,8 @@ async def stream(socket: WebSocket, following: Following, stopping: asyncio.Even
                 if not batch:
                     await socket.send_text(PING)
                 for one in batch:
-                    await socket.send_text(ws_frame(one))
+                    if (text := frame(one)) is not None:
+                        await socket.send_text(text)
     except WebSocketDisconnect:
         return
     finally:

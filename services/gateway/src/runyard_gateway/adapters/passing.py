@@ -1,0 +1,91 @@
+"""Requests that another service answers: they go there with the caller's token, bodies streamed both ways."""
+
+from collections.abc import AsyncGenerator, Mapping
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from yarl import URL
+
+from runyard_chassis import Caller, TimedOut, Unavailable
+
+_ASKED = ("accept", "content-type", "content-length", "if-match", "if-none-match", "range", "x-request-id")
+_TOLD = (
+    "cache-control",
+    "content-type",
+    "content-length",
+    "content-range",
+    "accept-ranges",
+    "etag",
+    "last-modified",
+    "x-runyard-truncated",
+)
+_PIECE = 64 * 1024
+
+
+class ServiceBehind:
+    """A client of one service (`workspace`, `orchestrator`); connections are kept and used again."""
+
+    def __init__(self, name: str, address: str) -> None:
+        self._name = name
+        self._address = address.rstrip("/")
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Makes the client; nothing is connected yet."""
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=None, connect=2, sock_read=30),
+            auto_decompress=False,
+            skip_auto_headers=("User-Agent", "Accept", "Content-Type"),
+        )
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def pass_on(
+        self, request: Request, caller: Caller, path: str, extra: Mapping[str, str] | None = None
+    ) -> StreamingResponse:
+        """Sends a request on to `path` with its own query (and `extra`), and answers what comes back.
+
+        Raises:
+            Problem: 503 when the service is away, 504 when it does not answer in time.
+        """
+        if self._session is None:
+            raise self._away()
+        headers = {name: request.headers[name] for name in _ASKED if name in request.headers}
+        try:
+            answer = await self._session.request(
+                request.method,
+                self._url(request, path, extra or {}),
+                headers={**headers, **caller.authorization},
+                data=request.stream() if request.method == "PUT" else None,
+                allow_redirects=False,
+            )
+        except TimeoutError as error:
+            detail = f"The {self._name} service did not answer in time."
+            raise TimedOut(detail, type=f"{self._name}-timeout") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._away() from error
+        told = {name: answer.headers[name] for name in _TOLD if name in answer.headers}
+        return StreamingResponse(_body(answer), status_code=answer.status, headers=told)
+
+    def _away(self) -> Unavailable:
+        return Unavailable(f"The {self._name} service does not answer.", type=f"{self._name}-unavailable")
+
+    def _url(self, request: Request, path: str, extra: Mapping[str, str]) -> URL:
+        # The token goes in a header, where no log keeps it.
+        given = [(name, value) for name, value in request.query_params.multi_items() if name != "token"]
+        query = urlencode([*given, *extra.items()], errors="replace")
+        # Encoded here and left alone: nothing below may resolve `..` or decode a percent sign.
+        return URL(f"{self._address}{quote(path, errors='replace')}{'?' if query else ''}{query}", encoded=True)
+
+
+async def _body(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    try:
+        async for piece in answer.content.iter_chunked(_PIECE):
+            yield piece
+    finally:
+        answer.close()
