@@ -1,5 +1,6 @@
 """Sandboxes as containers of a Docker engine, on networks from which only the installation's proxy is reached."""
 
+from runyard_sandbox.docker.leftovers import Leftover
 from runyard_sandbox.docker.provisioner import DockerProvisioner
 from runyard_sandbox.docker.settings import (
     EGRESS_PORT,
@@ -9,4 +10,4 @@ from runyard_sandbox.docker.settings import (
     NetworkSettings,
 )
 
-__all__ = ["EGRESS_PORT", "PROXY_NAME", "DockerProvisioner", "DockerSettings", "Forward", "NetworkSettings"]
+__all__ = ["EGRESS_PORT", "PROXY_NAME", "DockerProvisioner", "DockerSettings", "Forward", "Leftover", "NetworkSettings"]

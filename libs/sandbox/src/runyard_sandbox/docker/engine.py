@@ -111,7 +111,22 @@ class Engine:
         """Summaries of all that carry all of the labels, at rest or not."""
         return await self.call(lambda client: client.containers(all=True, filters={"label": list(labels)}))
 
-    async def create_network(self, config: Json) -> str:
+    async def written_bytes(self, name: str) -> int | None:
+        """The size of a container's own files on the engine's disk."""
+        filters = {"name": [f"^/{name}$"]}
+        found: list[Json] = await self.call(lambda client: client.containers(all=True, size=True, filters=filters))
+        return int(found[0].get("SizeRw") or 0) if found else None
+
+    async def image_id(self, name: str) -> str | None:
+        """What the name of an image means now; None when there is none."""
+        try:
+            return str((await self.call(lambda client: client.inspect_image(name)))["Id"])
+        except Refused as error:
+            if error.is_missing:
+                return None
+            raise
+
+    async def create_network(self, config: Mapping[str, object]) -> str:
         """Creates one from the engine's own JSON; its id."""
 
         def create(client: Any) -> Any:

@@ -2,15 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+import structlog
 
 from runyard_events.catalogue import Method
 from runyard_sandbox.docker.containers import Containers
-from runyard_sandbox.docker.engine import Engine, Json, Refused, labelled
+from runyard_sandbox.docker.engine import Engine, Json, Refused, labelled, part
 from runyard_sandbox.docker.execs import run_inside
-from runyard_sandbox.docker.labels import SANDBOX, of_kind
+from runyard_sandbox.docker.labels import ADDRESS, NETWORK, SANDBOX, of_kind
+from runyard_sandbox.docker.leftovers import Leftover, Leftovers
 from runyard_sandbox.docker.reading import from_inspection, from_stats, from_summary
 from runyard_sandbox.docker.settings import DockerSettings
 from runyard_sandbox.docker.streams import Streams
+from runyard_sandbox.docker.surroundings import Surroundings
 from runyard_sandbox.provisioner import (
     Change,
     EngineAway,
@@ -23,6 +28,10 @@ from runyard_sandbox.provisioner import (
     Stats,
 )
 
+_CLOSE_SECONDS = 15.0
+_DISK_EVERY = 30
+_log = structlog.get_logger()
+
 
 class DockerProvisioner:
     """One engine, and on it the sandboxes of one installation."""
@@ -34,6 +43,8 @@ class DockerProvisioner:
         )
         self._containers = Containers(self._engine, settings)
         self._streams = Streams(self._engine)
+        self._around = None if settings.network is None else Surroundings(self._engine, settings, settings.network)
+        self._leftovers = Leftovers(self._engine, settings.installation, self._around)
 
     @property
     def method(self) -> Method:
@@ -51,8 +62,11 @@ class DockerProvisioner:
             ProvisionFailed: the engine refused; what was made is gone again.
             EngineAway: the engine does not answer; what was made is found the next time.
         """
-        there = await self._containers.reusable(spec)
-        return self._sandbox(there or await self._containers.make(spec, None))
+        if (there := await self._containers.reusable(spec)) is not None:
+            return self._sandbox(there)
+        if self._around is None:
+            return self._sandbox(await self._containers.make(spec, None))
+        return self._sandbox(await self._make(spec, self._around))
 
     async def exec(
         self,
@@ -70,13 +84,18 @@ class DockerProvisioner:
             raise _missing(name) if error.is_missing else SandboxFault(str(error)) from None
 
     async def stats(self, name: str) -> AsyncIterator[Stats]:
-        """What it uses, once a second, until it has ended. The size of its own files is asked for at the start."""
+        """What it uses, once a second, until it has ended. The size of its own files is looked at now and then."""
         await self._containers.get(name)
+        disk: int | None = None
+        count = 0
         try:
             async for data in self._streams.stats(name):
                 if (reading := from_stats(data)) is None:
                     return
-                yield reading
+                if count % _DISK_EVERY == 0:
+                    disk = await self._engine.written_bytes(name)
+                count += 1
+                yield replace(reading, disk_bytes=disk)
         except Refused as error:
             raise _missing(name) if error.is_missing else SandboxFault(str(error)) from None
 
@@ -112,8 +131,11 @@ class DockerProvisioner:
 
     async def delete(self, name: str) -> None:
         """Removes the container with everything that was made for it."""
-        if await self._containers.find(name) is not None:
-            await self._containers.remove(name)
+        if (data := await self._containers.find(name)) is None:
+            return
+        await self._containers.remove(name)
+        if self._around is not None:
+            await self._around.take_back(name, _network(data))
 
     async def find(self, name: str) -> Sandbox | None:
         """One of them as it is now."""
@@ -121,8 +143,10 @@ class DockerProvisioner:
         return None if data is None else self._sandbox(data)
 
     async def list(self) -> list[Sandbox]:
-        """All of this installation, at rest or not."""
+        """All of this installation, at rest or not. What this process serves for them is served again."""
         summaries = await self._engine.containers(labelled(of_kind(self._settings.installation, SANDBOX)))
+        if self._around is not None:
+            await self._around.follow(summaries)
         found = await asyncio.gather(*(self._listed(each) for each in summaries))
         return [sandbox for sandbox in found if sandbox is not None]
 
@@ -135,9 +159,43 @@ class DockerProvisioner:
             return
 
     async def close(self) -> None:
-        """Lets go of the engine; what runs goes on."""
+        """Lets go of the engine; sandboxes go on. Without any, the proxy and spare networks are removed too."""
+        if self._around is not None:
+            try:
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._dismantle(self._around)
+            except (SandboxFault, TimeoutError) as error:
+                _log.warning("sandbox.proxy_kept", reason=str(error))
+            await self._around.close()
         await self._streams.close()
         await self._engine.close()
+
+    async def at_address(self, address: str) -> Sandbox | None:
+        """Whose network address this is: the `peer` of the proxy's questions."""
+        labels = of_kind(self._settings.installation, SANDBOX) | {ADDRESS: address}
+        found = await self._engine.containers(labelled(labels))
+        return await self._listed(found[0]) if found else None
+
+    async def reap(self) -> Sequence[Leftover]:
+        """Removes containers, networks and volumes of this installation that belong to no sandbox."""
+        return await self._leftovers.reap()
+
+    async def _make(self, spec: Spec, around: Surroundings) -> Json:
+        place = await around.give(spec)
+        try:
+            data = await self._containers.make(spec, place)
+        except BaseException:
+            await around.take_back(spec.name, place.network)
+            raise
+        if _network(data) == place.network:
+            around.settle(place)
+        else:  # somebody with the same task was faster
+            await around.take_back(spec.name, place.network)
+        return data
+
+    async def _dismantle(self, around: Surroundings) -> None:
+        if not await self._engine.containers(labelled(of_kind(self._settings.installation, SANDBOX))):
+            await around.dismantle()
 
     async def _listed(self, summary: Json) -> Sandbox | None:
         known = from_summary(summary, self._page_address)
@@ -150,6 +208,10 @@ class DockerProvisioner:
     def _page_address(self) -> str:
         network = self._settings.network
         return "127.0.0.1" if network is None else network.page_address or network.page_host
+
+
+def _network(data: Json) -> str | None:
+    return part(data, "Config", "Labels").get(NETWORK)
 
 
 def _missing(name: str) -> NotThere:

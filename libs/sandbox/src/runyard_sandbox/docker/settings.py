@@ -36,11 +36,13 @@ class NetworkSettings:
     """The service that answers `GET /internal/egress?peer=&host=&port=`; its `port` is not opened for sandboxes."""
     decisions_token: str | None = field(default=None, repr=False)
     """Sent as a bearer token with every question."""
-    relay_folder: Path | None = None
-    """Embedded: the services are on this host's loopback, and the proxy reaches them by Unix sockets in this folder
-    (private to the stack) that this process serves. None: the proxy reaches them itself, by name and port."""
+    relay_folder: Path
+    """A folder of this process's own that the proxy's container shares: by Unix sockets in it the proxy reaches
+    services on this host's loopback, and this process the pages of previews."""
+    relay_volume: str | None = None
+    """Compose: the engine's volume that `relay_folder` is. None: a folder of the engine's host, by the same path."""
     service_network: str | None = None
-    """Compose: the engine's network on which the services are found."""
+    """Compose: the engine's network on which the proxy finds the services itself, by name and port."""
     subnets: str = "10.213.0.0/16"
     """Where sandboxes' networks are taken from. No host of value may be in it."""
     prefix: int = 29

@@ -1,0 +1,105 @@
+"""What a sandbox needs around its container: a network of its own, the proxy on it, ports for its pages."""
+
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from runyard_sandbox.docker.arguments import Place
+from runyard_sandbox.docker.doorway import Doorway
+from runyard_sandbox.docker.engine import Engine, Json, labelled, part
+from runyard_sandbox.docker.labels import ADDRESS, NETWORK, SANDBOX, of_kind, pages_of
+from runyard_sandbox.docker.networks import Networks
+from runyard_sandbox.docker.pages import Pages
+from runyard_sandbox.docker.settings import DockerSettings, NetworkSettings
+from runyard_sandbox.provisioner import ProvisionFailed, Spec
+
+_log = structlog.get_logger()
+
+
+class Surroundings:
+    """Given and taken back; after a restart found again by what stands on the containers."""
+
+    def __init__(self, engine: Engine, settings: DockerSettings, network: NetworkSettings) -> None:
+        self._engine = engine
+        self._filter = labelled(of_kind(settings.installation, SANDBOX))
+        self._doorway = Doorway(engine, settings, network)
+        self._networks = Networks(engine, settings, network, self._doorway)
+        self._pages = Pages(self._doorway.relay, network)
+
+    async def give(self, spec: Spec) -> Place:
+        """A place for a new container.
+
+        Raises:
+            ProvisionFailed: none can be had.
+        """
+        await self._doorway.ensure()
+        summaries = await self._engine.containers(self._filter)
+        slot = await self._networks.take(_networks_of(summaries))
+        taken = [here for each in summaries for here in pages_of(part(each, "Labels")).values()]
+        try:
+            pages = await self._pages.give(spec.name, slot.sandbox, spec.ports, taken)
+        except BaseException:
+            await self._networks.give_back(slot.network)
+            raise
+        return Place(network=slot.network, address=slot.sandbox, proxy=slot.proxy, pages=pages)
+
+    def settle(self, place: Place) -> None:
+        """The container is there and says itself what it has."""
+        self._networks.settle(place.network)
+
+    async def take_back(self, name: str, network: str | None) -> None:
+        """What a container had that is gone."""
+        self._pages.close(name)
+        if network is not None:
+            await self._networks.give_back(network)
+
+    async def follow(self, summaries: Sequence[Json]) -> None:
+        """After a restart of this process or of anything else: whatever the containers have works again."""
+        if not summaries:
+            return
+        try:
+            await self._doorway.ensure()
+        except ProvisionFailed as error:
+            _log.warning("sandbox.no_proxy", reason=str(error))
+            return
+        await self._networks.adopt(_networks_of(summaries))
+        running = [each for each in summaries if each["State"] == "running"]
+        await self._pages.follow({_name(each): _pages(part(each, "Labels")) for each in running})
+
+    async def stray_networks(self) -> list[str]:
+        """Those that neither a container has nor we keep ready. Asked for in this order: one may be taken meanwhile."""
+        found = [slot.network for slot in await self._networks.all() if not self._networks.is_wanted(slot.network)]
+        used = _networks_of(await self._engine.containers(self._filter))
+        return [name for name in found if name not in used]
+
+    async def strangers(self) -> list[str]:
+        """Containers on a sandbox's network that are neither it nor the proxy."""
+        ours = {_name(each) for each in await self._engine.containers(self._filter)} | {self._doorway.name}
+        found: set[str] = set()
+        for slot in await self._networks.all():
+            network = await self._engine.inspect_network(slot.network) or {}
+            found |= {str(each["Name"]) for each in part(network, "Containers").values()}
+        return sorted(found - ours)
+
+    async def dismantle(self) -> None:
+        """Removes the proxy and the networks kept ready."""
+        await self._networks.forget_spares()
+        await self._doorway.remove()
+
+    async def close(self) -> None:
+        """Lets go of what only this process serves."""
+        await self._networks.close()
+        self._pages.close_all()
+        await self._doorway.relay.close()
+
+
+def _networks_of(summaries: Sequence[Json]) -> set[str]:
+    return {name for each in summaries if (name := part(each, "Labels").get(NETWORK)) is not None}
+
+
+def _pages(labels: Mapping[str, str]) -> tuple[str, Mapping[int, int]]:
+    return labels.get(ADDRESS, ""), pages_of(labels)
+
+
+def _name(summary: Json) -> str:
+    return str(summary["Names"][0]).removeprefix("/")
