@@ -22,7 +22,11 @@ SWITCHED_OFF = Refusal(409, "sandboxes-off", "Containers are switched off, here 
 EXTERNALLY = Refusal(409, "sandbox-external", "This session's container is run by somebody else.")
 NONE_THERE = Refusal(409, "sandbox-absent", "The session has no container.")
 NOT_RUNNING = Refusal(409, "sandbox-not-running", "The session's container is not running.")
+CANNOT_PAUSE = Refusal(409, "sandbox-cannot-pause", "Containers of this kind cannot be paused; stop it instead.")
 IN_USE = Refusal(409, "sandbox-in-use", "A run is worked on in the container; cancel it first, or wait for its end.")
+
+WITHOUT_PAUSE: frozenset[str] = frozenset({"dokploy"})
+"""Methods whose platform can only stop a container."""
 
 
 def control(at: Situation, action: SandboxAction, actor: str | None) -> Wish:
@@ -85,6 +89,8 @@ def _paused(at: Situation) -> Wish:
     match at.sandbox.status:
         case "paused":
             return ()
+        case "running" if at.sandbox.method in WITHOUT_PAUSE:
+            return CANNOT_PAUSE
         case "running" if at.occupied:
             return IN_USE
         case "running":
