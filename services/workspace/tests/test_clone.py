@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from runyard_workspace.adapters.clone import Cloned, CloneFailed, Cloner, Limits
+from runyard_workspace.adapters.clone import Cloned, CloneFailed, Cloner
 from runyard_workspace.adapters.git import Git
+from runyard_workspace.adapters.guard import Limits
 from runyard_workspace.adapters.staging import Staging
 from runyard_workspace.domain.failures import Failure
 from runyard_workspace.domain.progress import Progress

@@ -10,32 +10,17 @@ from nats.aio.client import Client
 
 from runyard_chassis import CommandServer, Database, Service, create_app, get_logger
 from runyard_events import CommandBus, EventLog, Projector, connect
-from runyard_events.commands import (
-    DetectProject,
-    ImportWorkspace,
-    OpenPreviewTree,
-    OpenWorktree,
-    PrepareSandbox,
-    ReleaseSandbox,
-    RemovePreviewTree,
-    RemoveWorktree,
-)
 from runyard_events.tasks import end_tasks
-from runyard_workspace.adapters.projects import Projects
 from runyard_workspace.api import ROUTERS, FileLimits, SessionTrees
-from runyard_workspace.handlers.checkpoints import Checkpoints
+from runyard_workspace.handlers.abandoned import AbandonedImports
 from runyard_workspace.handlers.effects import Effects
-from runyard_workspace.handlers.imports import ImportRules, Imports
-from runyard_workspace.handlers.previews import PreviewTrees
-from runyard_workspace.handlers.projects import ProjectDetection
-from runyard_workspace.handlers.sandboxes import SandboxGit
-from runyard_workspace.handlers.worktrees import SessionFiles
 from runyard_workspace.histories import Histories
 from runyard_workspace.projection import SUBJECTS, apply
 from runyard_workspace.settings import MIB, Settings
 from runyard_workspace.store import projection_checkpoints
 from runyard_workspace.tools import Tools
 from runyard_workspace.views import Views
+from runyard_workspace.work import Work
 
 NAME = "workspace"
 PACKAGE = "runyard_workspace"
@@ -62,22 +47,19 @@ def build(settings: Settings) -> Service:
             log = EventLog(client)
             histories = Histories(log)
             projectors = build_projectors(log, client, database)
-            app.state.trees = build_trees(settings, tools, Views(database, log, projectors))
-            sandboxes = SandboxGit(
-                histories=histories, sandboxes=tools.sandboxes, commits=tools.commits, layout=tools.layout
-            )
-            checkpoints = Checkpoints(
-                histories=histories,
-                snapshots=tools.snapshots,
-                diffs=tools.diffs,
-                sandboxes=sandboxes,
-                layout=tools.layout,
-            )
-            effects = Effects(client, checkpoints.handle)
-            for work in (*(projector.run() for projector in projectors.values()), effects.run()):
-                _in_background(stack, work)
-            register_imports(server, settings, tools, histories, CommandBus(client))
-            register_trees(server, tools, histories, sandboxes)
+            app.state.views = views = Views(database, log, projectors)
+            app.state.trees = build_trees(settings, tools, views)
+            work = Work.of(settings, tools, histories, CommandBus(client))
+            app.state.credentials = work.credentials
+            abandoned = AbandonedImports(
+                database=database, histories=histories, imports=work.imports, cloner=tools.cloner, layout=tools.layout,
+                grace_seconds=settings.import_abandoned_seconds,
+            )  # fmt: skip
+            effects = Effects(client, work.checkpoints.handle)
+            running = (*(projector.run() for projector in projectors.values()), effects.run(), abandoned.run())
+            for task in running:
+                _in_background(stack, task)
+            work.register(server)
             await stack.enter_async_context(server)
             yield
 
@@ -91,36 +73,6 @@ def build(settings: Settings) -> Service:
     for router in ROUTERS:
         app.include_router(router)
     return Service(NAME, app, settings.host, settings.port, settings.shutdown_grace_seconds)
-
-
-def register_imports(
-    server: CommandServer, settings: Settings, tools: Tools, histories: Histories, bus: CommandBus
-) -> None:
-    """Gives the commands about imports their handler."""
-    rules = ImportRules(
-        schemes=settings.import_schemes,
-        local_roots=settings.local_roots,
-        at_once=settings.imports_at_once,
-        reply_seconds=settings.import_reply_seconds,
-    )
-    imports = Imports(histories=histories, cloner=tools.cloner, layout=tools.layout, bus=bus, rules=rules)
-    server.on(ImportWorkspace)(imports.handle)
-
-
-def register_trees(server: CommandServer, tools: Tools, histories: Histories, sandboxes: SandboxGit) -> None:
-    """Gives the commands about files of sessions and previews their handlers."""
-    files = SessionFiles(histories=histories, worktrees=tools.worktrees, sandboxes=sandboxes, layout=tools.layout)
-    server.on(OpenWorktree)(files.open)
-    server.on(RemoveWorktree)(files.remove)
-    server.on(PrepareSandbox)(sandboxes.prepare)
-    server.on(ReleaseSandbox)(sandboxes.release)
-    previews = PreviewTrees(
-        histories=histories, worktrees=tools.worktrees, branches=tools.branches, layout=tools.layout
-    )
-    server.on(OpenPreviewTree)(previews.open)
-    server.on(RemovePreviewTree)(previews.remove)
-    detection = ProjectDetection(histories=histories, projects=Projects(), layout=tools.layout)
-    server.on(DetectProject)(detection.detect)
 
 
 def build_projectors(log: EventLog, client: Client, database: Database) -> dict[str, Projector]:

@@ -39,6 +39,10 @@ class Histories:
         stored = await self._stored(session_subject(tenant, session, "effect"))
         return files_state(one.event for one in stored), stored[-1].stream_seq if stored else 0
 
+    async def team(self, tenant: str) -> list[Envelope]:
+        """What a team has given us, oldest first."""
+        return await self._events(Scope.team(tenant).subject("effect"))
+
     async def run(self, tenant: str, session: str, run: str) -> RunState:
         """How far a run is."""
         return run_state(await self._events(run_subject(tenant, session, run, "lifecycle")))

@@ -9,21 +9,31 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from runyard_events import StoredEvent
 from runyard_events.catalogue import (
+    BranchPushed,
+    BranchPushFailed,
     CheckpointCreated,
     CheckpointFailed,
+    CommitsRefused,
+    CommitsTaken,
+    CredentialRemoved,
+    CredentialSet,
+    PullRequestOpened,
+    WorkspaceFetched,
     WorkspaceImported,
     WorkspaceImportFailed,
     WorkspaceImportRequested,
+    WorkspaceSyncFailed,
     WorktreeFailed,
     WorktreeOpened,
     WorktreeRemoved,
 )
-from runyard_workspace.store import checkpoints, workspaces, worktrees
+from runyard_workspace.store import checkpoints, credentials, workspaces, worktrees
 
 SUBJECTS: Mapping[str, str] = {
     "workspaces": "ev.*.workspace.*.lifecycle",
     "worktrees": "ev.*.session.*.effect",
     "checkpoints": "ev.*.session.*.run.*.effect",
+    "credentials": "ev.*.team.*.effect",
 }
 """A projection each, because a service's right to read is given by subject."""
 
@@ -122,6 +132,85 @@ def _removed(stored: StoredEvent) -> Change:
     }
 
 
+def _fetched(stored: StoredEvent) -> Change:
+    return workspaces, {
+        "id": stored.address.aggregate_id,
+        "fetched_at": stored.event.at,
+        "sync_failure_reason": None,
+        "sync_failure_message": None,
+    }
+
+
+def _not_synced(stored: StoredEvent) -> Change:
+    payload = stored.event.payload
+    return workspaces, {
+        "id": stored.address.aggregate_id,
+        "sync_failure_reason": payload.reason,
+        "sync_failure_message": payload.message,
+    }
+
+
+def _taken(stored: StoredEvent) -> Change:
+    return _of_session(stored, head_commit=stored.event.payload.commit, commits_refused=None)
+
+
+def _refused(stored: StoredEvent) -> Change:
+    return _of_session(stored, commits_refused=stored.event.payload.reason)
+
+
+def _pushed(stored: StoredEvent) -> Change:
+    payload = stored.event.payload
+    return _of_session(
+        stored,
+        pushed_branch=payload.branch,
+        pushed_commit=payload.commit,
+        pushed_at=stored.event.at,
+        push_failure_reason=None,
+        push_failure_message=None,
+        push_failure_files=None,
+    )
+
+
+def _not_pushed(stored: StoredEvent) -> Change:
+    payload = stored.event.payload
+    return _of_session(
+        stored,
+        push_failure_reason=payload.reason,
+        push_failure_message=payload.message,
+        push_failure_files=list(payload.files),
+    )
+
+
+def _pull_request(stored: StoredEvent) -> Change:
+    payload = stored.event.payload
+    return _of_session(stored, pull_request_number=payload.number, pull_request_url=payload.url)
+
+
+def _of_session(stored: StoredEvent, **values: Any) -> Change:
+    return worktrees, {"session_id": stored.address.aggregate_id, **values}
+
+
+def _credential(stored: StoredEvent) -> Change:
+    payload = stored.event.payload
+    return credentials, {
+        "tenant_id": stored.event.tenant_id,
+        "credential_id": payload.credential_id,
+        "host": payload.host,
+        "username": payload.username,
+        "set_by": payload.set_by,
+        "set_at": stored.event.at,
+        "removed_at": None,
+    }
+
+
+def _credential_removed(stored: StoredEvent) -> Change:
+    return credentials, {
+        "tenant_id": stored.event.tenant_id,
+        "credential_id": stored.event.payload.credential_id,
+        "removed_at": stored.event.at,
+    }
+
+
 def _kept(stored: StoredEvent) -> Change:
     payload = stored.event.payload
     return checkpoints, {
@@ -175,4 +264,13 @@ _RULES: Mapping[str, Callable[[StoredEvent], Change]] = {
     WorktreeRemoved.TYPE: _removed,
     CheckpointCreated.TYPE: _kept,
     CheckpointFailed.TYPE: _not_kept,
+    WorkspaceFetched.TYPE: _fetched,
+    WorkspaceSyncFailed.TYPE: _not_synced,
+    CommitsTaken.TYPE: _taken,
+    CommitsRefused.TYPE: _refused,
+    BranchPushed.TYPE: _pushed,
+    BranchPushFailed.TYPE: _not_pushed,
+    PullRequestOpened.TYPE: _pull_request,
+    CredentialSet.TYPE: _credential,
+    CredentialRemoved.TYPE: _credential_removed,
 }

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from runyard_chassis import ServiceSettings
+from runyard_chassis.sealing import PrivateKey
 from runyard_workspace.domain.sources import REMOTE_SCHEMES
 
 MIB = 1024**2
@@ -35,6 +36,15 @@ class Settings(ServiceSettings):
     imports_at_once: int = Field(default=4, ge=1)
     import_reply_seconds: float = Field(default=8, gt=0)
     """After this long the asker is told that the import goes on; its end is an event."""
+    import_abandoned_seconds: float = Field(default=300, gt=0)
+    """An import that nobody is at work on and nothing was heard of for this long is ended as failed."""
+
+    credentials_key: SecretStr = SecretStr("")
+    """What stored credentials are sealed with; not set: derived from `JWT_SECRET_KEY`."""
+    sync_timeout_seconds: float = Field(default=110, gt=0)
+    """Longest time for one fetch or push."""
+    github_api_url: str | None = None
+    """Where GitHub's REST API is for all remotes; not set: GitHub's own for github.com, none for other hosts."""
 
     checkpoint_file_mib: int = Field(default=20, ge=1)
     """A larger file that has changed is left out of checkpoints and diffs, and named there."""
@@ -57,6 +67,12 @@ class Settings(ServiceSettings):
         return (
             tuple(Path(part.strip()) for part in value.split(",") if part.strip()) if isinstance(value, str) else value
         )
+
+    @property
+    def sealing_key(self) -> PrivateKey:
+        """The key that opens stored credentials."""
+        own = self.credentials_key if self.credentials_key.get_secret_value() else self.jwt_secret_key
+        return PrivateKey.derive(own, "credentials")
 
     @property
     def local_roots(self) -> tuple[Path, ...]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, String, Table, Text, select
+from sqlalchemy import ARRAY, BigInteger, Column, DateTime, Index, Integer, MetaData, String, Table, Text, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from runyard_events import checkpoint_table
@@ -30,6 +30,9 @@ workspaces = Table(
     Column("failure_message", Text),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("ended_at", DateTime(timezone=True)),
+    Column("fetched_at", DateTime(timezone=True)),
+    Column("sync_failure_reason", String(40)),
+    Column("sync_failure_message", Text),
     Index("ix_workspaces_tenant_id_created_at", "tenant_id", "created_at"),
 )
 
@@ -47,6 +50,16 @@ worktrees = Table(
     Column("failure_message", Text),
     Column("opened_at", DateTime(timezone=True), nullable=False),
     Column("removed_at", DateTime(timezone=True)),
+    Column("head_commit", String(64)),
+    Column("commits_refused", String(40)),
+    Column("pushed_branch", Text),
+    Column("pushed_commit", String(64)),
+    Column("pushed_at", DateTime(timezone=True)),
+    Column("push_failure_reason", String(40)),
+    Column("push_failure_message", Text),
+    Column("push_failure_files", ARRAY(Text)),
+    Column("pull_request_number", Integer),
+    Column("pull_request_url", Text),
     Index("ix_worktrees_workspace_id", "workspace_id"),
 )
 
@@ -71,6 +84,30 @@ checkpoints = Table(
     Index("ix_run_checkpoints_session_id_stream_seq", "session_id", "stream_seq"),
 )
 
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("tenant_id", String(128), primary_key=True),
+    Column("credential_id", String(128), primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("username", Text, nullable=False),
+    Column("set_by", Text),
+    Column("set_at", DateTime(timezone=True), nullable=False),
+    Column("removed_at", DateTime(timezone=True)),
+)
+"""What teams sign in with, without the secrets: those stand in the log, sealed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCredential:
+    """A credential as a team may see it."""
+
+    credential_id: str
+    host: str
+    username: str
+    set_by: str | None
+    set_at: datetime
+
 
 @dataclass(frozen=True, slots=True)
 class Worktree:
@@ -94,6 +131,24 @@ class RunCheckpoint:
     parent: str | None
     failure_message: str | None
     created_at: datetime
+
+
+async def importing(session: AsyncSession) -> list[tuple[str, str]]:
+    """The tenant and the id of each workspace whose import has not ended."""
+    column = workspaces.c
+    found = await session.execute(select(column.tenant_id, column.id).where(column.status == "importing"))
+    return [(tenant, workspace) for tenant, workspace in found.all()]
+
+
+async def list_credentials(session: AsyncSession, tenant_id: str) -> list[StoredCredential]:
+    """A team's credentials, by their hosts."""
+    column = credentials.c
+    statement = (
+        select(column.credential_id, column.host, column.username, column.set_by, column.set_at)
+        .where(column.tenant_id == tenant_id, column.removed_at.is_(None))
+        .order_by(column.host, column.credential_id)
+    )
+    return [StoredCredential(*row) for row in (await session.execute(statement)).all()]
 
 
 async def find_worktree(session: AsyncSession, tenant_id: str, session_id: str) -> Worktree | None:

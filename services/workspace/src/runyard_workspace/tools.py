@@ -5,12 +5,16 @@ from typing import Self
 
 from runyard_workspace.adapters.branches import Branches
 from runyard_workspace.adapters.clean_room import CleanRooms
-from runyard_workspace.adapters.clone import Cloner, Limits
+from runyard_workspace.adapters.clone import Cloner
 from runyard_workspace.adapters.diffs import DiffLimits, Diffs
 from runyard_workspace.adapters.git import Git
+from runyard_workspace.adapters.github import GitHub
+from runyard_workspace.adapters.guard import Guard, Limits
 from runyard_workspace.adapters.listing import Listing
+from runyard_workspace.adapters.remotes import Remotes
 from runyard_workspace.adapters.sandbox_commits import SandboxCommits
 from runyard_workspace.adapters.sandboxes import Sandboxes
+from runyard_workspace.adapters.session_commits import SessionCommits
 from runyard_workspace.adapters.snapshots import Snapshots
 from runyard_workspace.adapters.staging import Staging
 from runyard_workspace.adapters.takeover import TakeLimits, Takeover
@@ -25,6 +29,7 @@ class Tools:
     """Git and the folders that it works in."""
 
     layout: Layout
+    git: Git
     staging: Staging
     scratch: Staging
     cloner: Cloner
@@ -32,6 +37,9 @@ class Tools:
     branches: Branches
     sandboxes: Sandboxes
     commits: SandboxCommits
+    session_commits: SessionCommits
+    remotes: Remotes
+    github: GitHub
     snapshots: Snapshots
     diffs: Diffs
     listing: Listing
@@ -52,16 +60,22 @@ class Tools:
         kept = SnapshotLimits(
             file_bytes=settings.checkpoint_file_mib * MIB, total_bytes=settings.checkpoint_total_mib * MIB
         )
+        snapshots = Snapshots(git, scratch, kept)
+        commits = SandboxCommits(git, branches, Takeover(git, rooms, TakeLimits()))
         return cls(
             layout=layout,
+            git=git,
             staging=staging,
             scratch=scratch,
             cloner=Cloner(git, staging, limits, settings.import_schemes),
             worktrees=Worktrees(git),
             branches=branches,
             sandboxes=Sandboxes(git, branches, rooms, scratch),
-            commits=SandboxCommits(git, branches, Takeover(git, rooms, TakeLimits())),
-            snapshots=Snapshots(git, scratch, kept),
+            commits=commits,
+            session_commits=SessionCommits(git, branches, snapshots, commits),
+            remotes=Remotes(git, rooms, Guard(limits), settings.sync_timeout_seconds),
+            github=GitHub(settings.github_api_url),
+            snapshots=snapshots,
             diffs=Diffs(git, DiffLimits(patch_bytes=settings.diff_max_kib * 1024)),
             listing=Listing(git),
         )

@@ -6,13 +6,15 @@ from typing import TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from runyard_chassis import Database, NotFound
-from runyard_events import EventLog, Projector
+from runyard_events import EventLog, Projector, Scope
 from runyard_events.subjects import run_subject, session_subject
 from runyard_workspace.store import (
     RunCheckpoint,
+    StoredCredential,
     Worktree,
     find_checkpoint,
     find_worktree,
+    list_credentials,
     newest_checkpoint,
 )
 
@@ -60,6 +62,14 @@ class Views:
         """The checkpoint that was made last in a session."""
         async with self._database.session() as db:
             return await newest_checkpoint(db, tenant, session)
+
+    async def credentials(self, tenant: str) -> list[StoredCredential]:
+        """A team's credentials, those set just now included."""
+        last = await self._log.last(Scope.team(tenant).subject("effect"))
+        if last is not None:
+            await self._projectors["credentials"].reached(last.stream_seq, timeout=WAIT_SECONDS)
+        async with self._database.session() as db:
+            return await list_credentials(db, tenant)
 
     async def _look(self, table: str, subject: str, query: Callable[[AsyncSession], Awaitable[T | None]]) -> T | None:
         async with self._database.session() as db:

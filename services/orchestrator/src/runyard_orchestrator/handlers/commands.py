@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from runyard_chassis import CommandServer, Conflict, Invalid, NotFound, Problem, TimedOut
 from runyard_events import Command, CommandPayload, EventLog, Redactor, Reply
-from runyard_events.catalogue import WorkspaceImported, WorkspaceImportFailed
+from runyard_events.catalogue import WorkspaceFetched, WorkspaceImported, WorkspaceImportFailed, WorkspaceSyncFailed
 from runyard_events.commands import (
     AnswerApproval,
     CancelRun,
@@ -67,7 +67,7 @@ class Commands:
             Problem: unknown runner (422) or workspace (404, 409), the worktree failed (409) or takes long (504).
         """
         payload = command.payload
-        key = _key(command.tenant_id, payload.session_id)
+        key = session_key(command.tenant_id, payload.session_id)
         if payload.runner_type not in self._runner_types:
             known = ", ".join(sorted(self._runner_types))
             raise Invalid(f"There is no runner of this type; there are: {known}.", type="unknown-runner-type")
@@ -79,14 +79,14 @@ class Commands:
 
     async def delete_session(self, command: Command[DeleteSession]) -> Reply:
         """Closes a session; its runs and its worktree follow by the process manager."""
-        key = _key(command.tenant_id, command.payload.session_id)
+        key = session_key(command.tenant_id, command.payload.session_id)
         outcome = await self._decide(command, key, decisions.delete_session)
         return Reply(ok=True, result={"session_id": key.session_id}, seq=outcome.seq)
 
     async def request_run(self, command: Command[RequestRun]) -> Reply:
         """Accepts a prompt; the run starts at once or waits its turn."""
         payload = command.payload
-        key = _key(command.tenant_id, payload.session_id, payload.run_id)
+        key = session_key(command.tenant_id, payload.session_id, payload.run_id)
 
         def decide(state: State, asked: RequestRun, sender: Sender) -> Decision:
             return decisions.request_run(state, asked, sender, self._limits)
@@ -111,7 +111,7 @@ class Commands:
     async def cancel_run(self, command: Command[CancelRun]) -> Reply:
         """Ends a waiting run, asks the runner of a running one to."""
         payload = command.payload
-        key = _key(command.tenant_id, payload.session_id, payload.run_id)
+        key = session_key(command.tenant_id, payload.session_id, payload.run_id)
         sender = Sender(command.actor, command.id)
         outcome = await self._desk.carry_on(
             key,
@@ -130,7 +130,7 @@ class Commands:
         return await self._about_run(command, command.payload, decisions.answer_approval)
 
     async def _about_run(self, command: Command[P], payload: Any, decide: Decider[P]) -> Reply:
-        key = _key(command.tenant_id, payload.session_id, payload.run_id)
+        key = session_key(command.tenant_id, payload.session_id, payload.run_id)
         outcome = await self._decide(command, key, decide, run_id=payload.run_id)
         return Reply(ok=True, result=_about(outcome, key, payload.run_id), seq=outcome.seq)
 
@@ -149,7 +149,7 @@ class Commands:
         if last is None:
             raise NotFound("There is no such workspace.", type="workspace-not-found")
         match last.event.payload:
-            case WorkspaceImported():
+            case WorkspaceImported() | WorkspaceFetched() | WorkspaceSyncFailed():
                 return
             case WorkspaceImportFailed():
                 raise Conflict("The workspace could not be imported.", type="workspace-failed")
@@ -205,8 +205,8 @@ def _cause(command: Command[Any]) -> Cause:
     return Cause(command.id, command.correlation_id, command.traceparent)
 
 
-def _key(tenant: str, session_id: str, run_id: str | None = None) -> SessionKey:
-    """Ids become tokens of subjects: whatever cannot be one names nothing."""
+def session_key(tenant: str, session_id: str, run_id: str | None = None) -> SessionKey:
+    """The session that a command names. Ids become tokens of subjects: whatever cannot be one names nothing."""
     if not _is_id(session_id):
         raise Problem(404, "session-not-found", detail="There is no such session.")
     if run_id is not None and not _is_id(run_id):

@@ -3,24 +3,19 @@
 import asyncio
 import contextlib
 import errno
-import shutil
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runyard_workspace.adapters.git import Git, GitError, GitTimeout, kill_group
+from runyard_workspace.adapters.following import Tell, follow
+from runyard_workspace.adapters.git import Git, GitError, GitTimeout
+from runyard_workspace.adapters.guard import Guard, Limits
 from runyard_workspace.adapters.place import Place
 from runyard_workspace.adapters.removal import folder_size, remove_folder
+from runyard_workspace.adapters.signing_in import offered
 from runyard_workspace.adapters.staging import Staging
+from runyard_workspace.domain.credentials import Credential
 from runyard_workspace.domain.failures import Failure, classify, failure
-from runyard_workspace.domain.progress import Pace, Progress, parse_progress
 from runyard_workspace.domain.sources import LocalSource, Source
-
-MAX_LINE = 8 * 1024
-KEPT_LINES = 40
-
-Tell = Callable[[Progress], Awaitable[None]]
 
 
 class CloneFailed(Exception):
@@ -29,17 +24,6 @@ class CloneFailed(Exception):
     def __init__(self, cause: Failure) -> None:
         super().__init__(cause.message)
         self.failure = cause
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much a repository may cost."""
-
-    seconds: float = 900.0
-    size_bytes: int = 4 * 1024**3
-    entries: int = 2_000_000
-    spare_bytes: int = 256 * 1024**2
-    watch_seconds: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +44,12 @@ class Cloner:
         self._protocols = protocols
         self._staging = staging
         self._limits = limits
+        self._guard = Guard(limits)
 
-    async def clone(self, source: Source, target: Path, owner: str, tell: Tell) -> Cloned:
-        """Makes the managed copy of a source at `target`.
+    async def clone(
+        self, source: Source, target: Path, owner: str, tell: Tell, credential: Credential | None = None
+    ) -> Cloned:
+        """Makes the managed copy of a source at `target`, signed in with a credential where its host asks for one.
 
         A copy that is already there (an attempt that died after the move) is taken as it is.
 
@@ -75,7 +62,7 @@ class Cloner:
         async with self._staging.folder(owner) as staging:
             copy = staging / "repo"
             try:
-                await self._clone(source, copy, tell)
+                await self._clone(source, copy, tell, credential)
                 await self._settle_branch(copy)
                 cloned = await self._inspect(copy)
                 await asyncio.to_thread(_move, copy, target)
@@ -88,7 +75,7 @@ class Cloner:
         await self._staging.sweep(owner)
         await asyncio.to_thread(remove_folder, target)
 
-    async def _clone(self, source: Source, copy: Path, tell: Tell) -> None:
+    async def _clone(self, source: Source, copy: Path, tell: Tell, credential: Credential | None) -> None:
         git, address = await self._way_to(source)
         said: list[str] = []
         args = (
@@ -102,11 +89,13 @@ class Cloner:
             str(copy),
         )
         try:
-            async with asyncio.timeout(self._limits.seconds):
-                async with git.start(*args, dies_with_service=True) as process:
-                    verdict = asyncio.ensure_future(self._watch(copy.parent, process))
+            async with asyncio.timeout(self._limits.seconds), offered(credential) as sign_in:
+                started = git.start(*args, env=sign_in.env, settings=sign_in.settings, dies_with_service=True)
+                async with started as process:
+                    assert process.stderr is not None  # noqa: S101 - always piped
+                    verdict = asyncio.ensure_future(self._guard.watch(copy.parent, process))
                     try:
-                        await self._follow(process, said, tell)
+                        await follow(process.stderr, said, tell)
                         status = await process.wait()
                     finally:
                         verdict.cancel()
@@ -116,8 +105,9 @@ class Cloner:
         if isinstance(over[0], Failure):
             raise CloneFailed(over[0])
         if status != 0:
-            raise CloneFailed(classify("\n".join(said)))
-        if too_much := await self._measure(copy.parent):
+            text = "\n".join(said)
+            raise CloneFailed(classify(credential.clean(text) if credential else text))
+        if too_much := await self._guard.measure(copy.parent):
             raise CloneFailed(too_much)
 
     async def _way_to(self, source: Source) -> tuple[Git, str]:
@@ -144,36 +134,6 @@ class Cloner:
         with contextlib.suppress(GitError):
             return await self._git.text("-C", str(path), "rev-parse", "--show-toplevel") or None
         return None
-
-    async def _follow(self, process: asyncio.subprocess.Process, said: list[str], tell: Tell) -> None:
-        assert process.stderr is not None  # noqa: S101 - always piped
-        pace = Pace()
-        async for line in _lines(process.stderr):
-            progress = parse_progress(line)
-            if progress is None:
-                said.append(line)
-                del said[:-KEPT_LINES]
-            elif pace.due(progress, time.monotonic()):
-                await tell(progress)
-
-    async def _watch(self, folder: Path, process: asyncio.subprocess.Process) -> Failure:
-        """Kills the clone when it grows past the limit; ends only then."""
-        while True:
-            started = time.monotonic()
-            if too_much := await self._measure(folder):
-                kill_group(process)
-                return too_much
-            # A large tree is looked at less often, so that watching stays a small part of the work.
-            await asyncio.sleep(max(self._limits.watch_seconds, 5 * (time.monotonic() - started)))
-
-    async def _measure(self, folder: Path) -> Failure | None:
-        size, entries = await asyncio.to_thread(folder_size, folder)
-        if size > self._limits.size_bytes:
-            return failure("too_large", f"more than {self._limits.size_bytes // 1024**2} MiB")
-        if entries > self._limits.entries:
-            return failure("too_large", f"more than {self._limits.entries} files")
-        free = (await asyncio.to_thread(shutil.disk_usage, folder)).free
-        return failure("disk_full") if free < self._limits.spare_bytes else None
 
     async def _settle_branch(self, copy: Path) -> None:
         """A remote may name a branch that it does not have: then another of its branches is checked out."""
@@ -224,16 +184,3 @@ def _disk_failure(error: OSError) -> Failure:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return failure("disk_full")
     return failure("failed", error.strerror or "")
-
-
-async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
-    """Lines that end with a newline or, as progress does, with a carriage return."""
-    rest = b""
-    while chunk := await stream.read(4096):
-        *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
-        rest = rest[-MAX_LINE:]
-        for line in lines:
-            if line.strip():
-                yield line.decode(errors="replace")
-    if rest.strip():
-        yield rest.decode(errors="replace")

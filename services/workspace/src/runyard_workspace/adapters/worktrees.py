@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from runyard_workspace.adapters.branches import Branches
 from runyard_workspace.adapters.git import Git, GitError
 from runyard_workspace.adapters.place import Place
 from runyard_workspace.adapters.removal import remove_folder
@@ -32,11 +33,14 @@ class Worktrees:
 
     def __init__(self, git: Git, *, seconds: float = 300.0) -> None:
         self._git = git
+        self._branches = Branches(git)
         self._seconds = seconds
         self._locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
 
     async def open(self, repository: Path, path: Path, session_id: str) -> Opened:
-        """Makes the worktree of a session at `path`, from the commit that the managed copy has checked out.
+        """Makes the worktree of a session at `path`, from the branch that the managed copy has checked out.
+
+        That is where the remote has this branch, once it was fetched and is ahead.
 
         What an attempt that died has left there is cleared first.
 
@@ -45,7 +49,7 @@ class Worktrees:
         """
         at = Place(repository / ".git")
         async with self._lock(repository):
-            base = await self._git.text("rev-parse", "--verify", "HEAD^{commit}", at=at)
+            base = (await self._branches.checked_out(at)).commit
             await asyncio.to_thread(_clear, repository, path)
             flag, branch = await self._free_branch(at, session_id)
             await self._add(at, repository, path, "--no-track", flag, branch, str(path), base)

@@ -82,11 +82,11 @@ def classify(stderr: str) -> Failure:
     lowered = stderr.lower()
     for reason, patterns in _SIGNS:
         if any(re.search(pattern, lowered) for pattern in patterns):
-            return failure(reason, _last_words(stderr))
-    return failure("failed", _last_words(stderr))
+            return failure(reason, last_words(stderr))
+    return failure("failed", last_words(stderr))
 
 
-def _last_words(stderr: str) -> str:
+def last_words(stderr: str) -> str:
     """Git's `fatal:` or `error:` line, without the paths of this machine: they say nothing to the asker."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     said = ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from runyard_events import Envelope
 from runyard_events.catalogue import (
@@ -9,6 +10,7 @@ from runyard_events.catalogue import (
     CheckpointFailed,
     CommitsRefused,
     CommitsTaken,
+    PullRequestOpened,
     RunStarted,
     WorkspaceImported,
     WorkspaceImportFailed,
@@ -29,6 +31,8 @@ class WorkspaceState:
     requested: WorkspaceImportRequested | None = None
     imported: WorkspaceImported | None = None
     failed: WorkspaceImportFailed | None = None
+    heard_at: datetime | None = None
+    """When its last event was."""
     next_seq: int = 1
 
 
@@ -41,6 +45,7 @@ class FilesState:
     removed: bool = False
     refused: CommitsRefused | None = None
     """What was said last about commits of the session's container, if that was that they are not taken."""
+    pull_request: PullRequestOpened | None = None
     next_seq: int = 1
 
 
@@ -56,7 +61,7 @@ def workspace_state(events: Iterable[Envelope]) -> WorkspaceState:
     """Folds the events of a workspace, oldest first."""
     state = WorkspaceState()
     for event in events:
-        state = replace(state, next_seq=_next_seq(state.next_seq, event))
+        state = replace(state, next_seq=_next_seq(state.next_seq, event), heard_at=event.at)
         match event.payload:
             case WorkspaceImportRequested():
                 state = replace(state, requested=event.payload)
@@ -83,6 +88,8 @@ def files_state(events: Iterable[Envelope]) -> FilesState:
                 state = replace(state, removed=True)
             case CommitsRefused():
                 state = replace(state, refused=event.payload)
+            case PullRequestOpened():
+                state = replace(state, pull_request=event.payload)
             case CommitsTaken():
                 state = replace(state, refused=None)
             case _:

@@ -1,6 +1,7 @@
 """`cmd.workspace.import`: a repository becomes a workspace, or the asker learns why not."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,12 @@ from runyard_events.catalogue import (
 )
 from runyard_events.commands import ImportWorkspace
 from runyard_workspace.adapters.clone import Cloned, CloneFailed, Cloner
+from runyard_workspace.domain.credentials import Credential
 from runyard_workspace.domain.layout import Layout
 from runyard_workspace.domain.progress import Progress
 from runyard_workspace.domain.sources import LocalSource, Refused, Source, parse_source
 from runyard_workspace.domain.state import WorkspaceState
+from runyard_workspace.handlers.credentials import Credentials
 from runyard_workspace.histories import Histories
 
 _log = get_logger(__name__)
@@ -41,17 +44,39 @@ class Imports:
     """Carries out imports. Whatever has been done already is read from the log, so a repeat is harmless."""
 
     def __init__(
-        self, *, histories: Histories, cloner: Cloner, layout: Layout, bus: CommandBus, rules: ImportRules
+        self,
+        *,
+        histories: Histories,
+        cloner: Cloner,
+        credentials: Credentials,
+        layout: Layout,
+        bus: CommandBus,
+        rules: ImportRules,
     ) -> None:
         self._histories = histories
+        self._credentials = credentials
         self._cloner = cloner
         self._layout = layout
         self._bus = bus
         self._rules = rules
         self._slots = asyncio.Semaphore(rules.at_once)
+        self._at: Counter[str] = Counter()
+
+    def is_at(self, workspace_id: str) -> bool:
+        """Whether this service is at work on an import just now, or has it wait for its turn."""
+        return self._at[workspace_id] > 0
 
     async def handle(self, command: Command[ImportWorkspace]) -> Reply:
         """Clones and answers; when that takes long, answers first that the import goes on."""
+        workspace = command.payload.workspace_id
+        self._at[workspace] += 1
+        try:
+            return await self._handle(command)
+        finally:
+            self._at[workspace] -= 1
+            self._at += Counter()  # drops what is at 0
+
+    async def _handle(self, command: Command[ImportWorkspace]) -> Reply:
         source = await self._admit(command.payload)
         state, seq = await self._request(command)
         if state.imported or state.failed:
@@ -116,6 +141,7 @@ class Imports:
                     self._layout.repository(wanted.workspace_id),
                     wanted.workspace_id,
                     _teller(writer),
+                    await self._credential(command.tenant_id, source),
                 )
                 outcome = _imported(wanted, cloned)
             except CloneFailed as failed:
@@ -129,6 +155,11 @@ class Imports:
             state = _with_outcome(outcome)
         _log.info("workspace.import_ended", outcome=outcome.TYPE, reason=getattr(outcome, "reason", None))
         return _reply(wanted.workspace_id, state, seq)
+
+    async def _credential(self, tenant: str, source: Source) -> Credential | None:
+        if isinstance(source, LocalSource):
+            return None
+        return await self._credentials.for_address(tenant, source.url)
 
     def _writer(self, command: Command[ImportWorkspace], state: WorkspaceState) -> Writer:
         scope = Scope.workspace(command.tenant_id, command.payload.workspace_id)
