@@ -29,6 +29,10 @@ test: install lint schemas-check ## Lint, types, import rules, schemas, and all 
 test-faults: install ## Kill services, NATS and PostgreSQL in the middle of runs
 	@$(PYTEST) -m faults --tb=native $(ARGS)
 
+.PHONY: images
+images: ## Build the image of each service; BASE_IMAGE and TAG choose what on and which tag
+	@tools/images.sh $(ARGS)
+
 .PHONY: bench
 bench: install ## Measure, each figure beside its bare floor; ONLY=streaming for one of them
 	@for one in $(or $(ONLY),$(BENCHMARKS)); do $(BIN)/python benchmarks/$$one.py $(ARGS); done

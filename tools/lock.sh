@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Resolves all dependencies anew and writes requirements.lock: versions and hashes, no address of any index.
+# Resolves all dependencies anew and writes what is installed: requirements.lock for development, and for each image
+# its own part of it in deploy/locks. Versions and hashes, no address of any index.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -7,11 +8,24 @@ uv=$(command -v uv || command -v .tools/bin/uv || command -v .tools/lib/bin/uv) 
     echo "✗ uv was not found. Run \`make install\` first." >&2
     exit 1
 }
+
+export_to() { # file, further options
+    local file=$1
+    shift
+    "$uv" export --quiet --locked --no-emit-workspace --no-header --no-annotate --format requirements-txt \
+        --output-file "$file" "$@" >/dev/null
+    if grep -nE '://|--(extra-)?index-url|--find-links|@ ' "$file"; then
+        echo "✗ $file names an address: that does not belong into it." >&2
+        exit 1
+    fi
+}
+
 "$uv" lock --quiet ${UPGRADE:+--upgrade}
-"$uv" export --quiet --locked --all-packages --all-groups --no-emit-workspace --no-header --no-annotate \
-    --format requirements-txt --output-file requirements.lock
-if grep -nE '://|--(extra-)?index-url|--find-links|@ ' requirements.lock; then
-    echo "✗ requirements.lock names an address: that does not belong into it." >&2
-    exit 1
-fi
-echo "✓ $(grep -c '==' requirements.lock) packages in requirements.lock"
+export_to requirements.lock --all-packages --all-groups
+mkdir -p deploy/locks
+export_to deploy/locks/common.txt --package runyard-chassis --no-dev
+for folder in services/*/; do
+    name=$(basename "$folder")
+    export_to "deploy/locks/$name.txt" --package "runyard-$name" --no-dev
+done
+echo "✓ $(grep -c '==' requirements.lock) packages in requirements.lock, $(ls deploy/locks | wc -l) files in deploy/locks"

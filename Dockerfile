@@ -1,0 +1,37 @@
+# One image per service: docker build --build-arg SERVICE=gateway -t runyard/gateway .
+#
+# BASE_IMAGE is any Debian with Python 3.11 or newer. Where no registry can be reached, tools/base_image.sh makes one
+# from Debian packages. `make images` builds all of them.
+ARG BASE_IMAGE=python:3.12-slim-bookworm
+
+# What all services share: tools, an environment, the dependencies of libs/chassis.
+FROM ${BASE_IMAGE}
+RUN for tool in git tini curl; do command -v "$tool" >/dev/null || missing="$missing $tool"; done; \
+    if [ -n "$missing" ]; then \
+        apt-get update && apt-get install --yes --no-install-recommends ca-certificates $missing \
+        && rm -rf /var/lib/apt/lists/*; \
+    fi
+RUN python3 -m venv /opt/runyard \
+    && groupadd --gid 10001 runyard \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin runyard
+ENV PATH=/opt/runyard/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONPATH=/app \
+    PYTHONUNBUFFERED=1 \
+    LANG=C.UTF-8
+COPY deploy/locks/common.txt /tmp/common.txt
+RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement /tmp/common.txt
+
+# What this service needs beyond that: for a runner its agent's binary.
+ARG SERVICE
+COPY deploy/locks/${SERVICE}.txt /tmp/service.txt
+RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement /tmp/service.txt \
+    && rm /tmp/common.txt /tmp/service.txt
+
+# Our own code, compiled: the root of a sandbox is read-only.
+COPY libs/events/src libs/chassis/src libs/runner/src libs/sandbox/src services/${SERVICE}/src /app/
+RUN python -m compileall -q /app
+ENV SERVICE=${SERVICE}
+USER 10001:10001
+WORKDIR /
+ENTRYPOINT ["tini", "--"]
+CMD ["sh", "-c", "exec python -m runyard_$(echo \"$SERVICE\" | tr - _)"]
