@@ -124,7 +124,7 @@ def product(
         task = thread.run(_start(services, stop))
         token = Tokens(KEY).mint(tenant=tenant, user="ada", role="admin")
         try:
-            made = _make(urls["gateway"], token, _repository(folder / "project"))
+            made = _make(urls["gateway"], token, _repository(folder / "project")) | {"team_id": tenant}
             ids = dict.fromkeys(urls, made) | {STUBBED: made | _run_to_its_end(urls["gateway"], token, made)}
             yield Product(urls, token, ids, thread, client)
         finally:

@@ -25,7 +25,7 @@ BY_NAME = {part.name: part for part in PARTS}
 PROBLEM = "application/problem+json"
 # What keeps its state, so that the things of the other requests stay there.
 KEPT = {("DELETE", "/api/sessions/{session_id}")}
-ANSWERS_BEFORE_THE_END = {"/api/workspaces/import", "/api/sessions"}
+ANSWERS_BEFORE_THE_END = {"/api/workspaces/import", "/api/sessions", "/api/agents/spawn"}
 
 bounded = settings(
     max_examples=EXAMPLES,
