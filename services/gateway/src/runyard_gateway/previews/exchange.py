@@ -1,0 +1,155 @@
+"""One HTTP request through the proxy: both bodies are passed on as they come, nothing is gathered."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+import aiohttp
+from multidict import CIMultiDict
+from starlette.types import Receive, Scope, Send
+from yarl import URL
+
+from runyard_events.tasks import end_tasks
+from runyard_gateway.previews.headers import Visit, request_headers, response_headers
+
+_SKIPPED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one preview may take of the gateway."""
+
+    body_bytes: int = 64 * 1024**2
+    first_byte_seconds: float = 120
+    """A development server may build a page only when it is asked for it."""
+    idle_seconds: float = 300
+    connect_seconds: float = 5
+    at_once: int = 256
+    message_bytes: int = 16 * 1024**2
+
+
+class ClientGone(Exception):
+    """The browser has closed the connection."""
+
+
+class BodyTooLarge(Exception):
+    """The browser sends more than is taken."""
+
+
+class Silent(Exception):
+    """The preview's server does not answer."""
+
+
+class _Body:
+    """The request's body, read by one reader at a time; afterwards it tells when the browser has gone."""
+
+    def __init__(self, receive: Receive, limit: int, *, is_empty: bool) -> None:
+        self._receive = receive
+        self._limit = limit
+        self.problem: ClientGone | BodyTooLarge | None = None
+        self._read = asyncio.Event()
+        if is_empty:
+            self._read.set()
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.problem = ClientGone()
+                raise self.problem
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > self._limit:
+                self.problem = BodyTooLarge()
+                raise self.problem
+            if chunk:
+                yield chunk
+            if not message.get("more_body"):
+                self._read.set()
+                return
+
+    async def gone(self) -> None:
+        await self._read.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+class Exchange:
+    """Passes a request on, and its answer back."""
+
+    def __init__(self, session: aiohttp.ClientSession, limits: Limits, stopping: asyncio.Event) -> None:
+        self._session = session
+        self._limits = limits
+        self._stopping = stopping
+
+    async def run(self, scope: Scope, receive: Receive, send: Send, *, address: str, visit: Visit) -> None:
+        """Until the answer is passed on, the browser has gone, or the service stops.
+
+        Raises:
+            Silent: nothing was answered; nothing has been sent to the browser yet.
+            BodyTooLarge: likewise.
+        """
+        names = {name for name, _ in scope["headers"]}
+        is_empty = not names & {b"content-length", b"transfer-encoding"}
+        body = _Body(receive, self._limits.body_bytes, is_empty=is_empty)
+        work = asyncio.create_task(self._pass_on(scope, send, None if is_empty else body, address, visit))
+        ends = [asyncio.create_task(body.gone()), asyncio.create_task(self._stopping.wait())]
+        try:
+            await asyncio.wait({work, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                with contextlib.suppress(ClientGone):
+                    work.result()
+        finally:
+            await end_tasks(work, *ends)
+
+    async def _pass_on(self, scope: Scope, send: Send, body: _Body | None, address: str, visit: Visit) -> None:
+        headers = CIMultiDict(request_headers(scope["headers"], visit))
+        answer = await self._asked(scope["method"], target(scope, address), headers, body)
+        try:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": answer.status,
+                    "headers": response_headers(answer.raw_headers, visit),
+                }
+            )
+            async for chunk in answer.content.iter_any():
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            answer.close()
+
+    async def _asked(
+        self, method: str, url: URL, headers: CIMultiDict[str], body: _Body | None
+    ) -> aiohttp.ClientResponse:
+        data = None if body is None else body.chunks()
+        try:
+            async with asyncio.timeout(self._limits.first_byte_seconds):
+                return await self._session.request(
+                    method, url, headers=headers, data=data, allow_redirects=False, skip_auto_headers=_SKIPPED
+                )
+        except (aiohttp.ClientError, OSError, TimeoutError, ClientGone, BodyTooLarge) as error:
+            if body is not None and body.problem is not None:
+                raise body.problem from error
+            raise Silent(type(error).__name__) from error
+
+
+def target(scope: Scope, address: str) -> URL:
+    """The address at the preview's server, path and query as the browser wrote them."""
+    path = scope.get("raw_path") or scope["path"].encode()
+    query = scope.get("query_string", b"")
+    url = f"http://{address}{path.decode('latin-1')}"
+    return URL(f"{url}?{query.decode('latin-1')}" if query else url, encoded=True)
+
+
+def new_session(limits: Limits) -> aiohttp.ClientSession:
+    """The client that all previews are asked with: it keeps no cookies, follows nothing, unpacks nothing."""
+    return aiohttp.ClientSession(
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_seconds, sock_read=limits.idle_seconds),
+        trust_env=False,
+    )

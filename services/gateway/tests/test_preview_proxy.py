@@ -1,0 +1,376 @@
+"""The reverse proxy in front of previews: who gets in, what goes through, and what stays out."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI
+from starlette.applications import Starlette
+
+from runyard_chassis import Service, Tokens, create_app, serve
+from runyard_chassis.settings import ServiceSettings
+from runyard_gateway.previews.access import Access, Seen
+from runyard_gateway.previews.addresses import PreviewAddresses
+from runyard_gateway.previews.cookies import for_preview, from_preview
+from runyard_gateway.previews.exchange import Limits, new_session
+from runyard_gateway.previews.layer import PreviewHosts, Proxy
+from runyard_gateway.previews.passes import Holder, Passes, expiry
+from runyard_stack.embedded.ports import free_port
+
+from .preview_program import program
+
+SECRET = "a-key-for-tests-that-is-long-enough-to-be-one"
+ID = "0f3c1c1e-6f0a-4a51-9f6a-0d9f3b6f2c11"
+TENANT = "tenant-1"
+HTML = {"Accept": "text/html"}
+COOKIE = "__Host-runyard-preview"
+
+
+@dataclass
+class Book:
+    """Rows that a test writes by hand."""
+
+    previews: dict[str, Seen] = field(default_factory=dict[str, Seen])
+    shares: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    used: set[str] = field(default_factory=set[str])
+
+    async def seen(self, preview_id: str) -> Seen | None:
+        return self.previews.get(preview_id)
+
+    async def share_expiry(self, preview_id: str, share_id: str) -> datetime | None:
+        return self.shares.get(share_id) if preview_id == ID else None
+
+    async def use_ticket(self, ticket: str, expires: datetime) -> bool:
+        if ticket in self.used or expires < datetime.now(UTC):
+            return False
+        self.used.add(ticket)
+        return True
+
+    def now(self, **values: Any) -> None:
+        self.previews[ID] = replace(self.previews[ID], **values)
+
+
+@contextlib.asynccontextmanager
+async def _serving(service: Service) -> AsyncGenerator[None]:
+    stop, ready = asyncio.Event(), asyncio.Event()
+    task = asyncio.create_task(serve(service, stop, on_ready=ready.set))
+    await ready.wait()
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+@dataclass
+class Site:
+    """A gateway with one preview, and a browser of sorts."""
+
+    book: Book
+    passes: Passes
+    port: int
+    browser: aiohttp.ClientSession
+    program: Starlette
+
+    @property
+    def host(self) -> str:
+        return f"{ID}.preview.localhost:{self.port}"
+
+    def cookie(self, **holder: Any) -> str:
+        held = Holder(**{"tenant": TENANT, "preview": ID, "user": "ada", **holder})
+        return f"{COOKIE}={self.passes.mint('cookie', held, expiry(60))}"
+
+    def request(self, path: str, *, method: str = "GET", pass_: str | None = None, **options: Any) -> Any:
+        headers = {"Host": self.host, "Cookie": self.cookie() if pass_ is None else pass_, **options.pop("headers", {})}
+        url = f"http://127.0.0.1:{self.port}{path}"
+        return self.browser.request(method, url, headers=headers, allow_redirects=False, **options)
+
+    def socket(self, **options: Any) -> Any:
+        headers = {"Host": self.host, "Cookie": self.cookie(), **options.pop("headers", {})}
+        found: Any = self.browser.ws_connect(f"http://127.0.0.1:{self.port}/socket", headers=headers, **options)
+        return found
+
+
+@pytest_asyncio.fixture
+async def site() -> AsyncIterator[Site]:
+    """A gateway's app with the layer before it, and a program behind a preview."""
+    inner, outer = free_port(), free_port()
+    behind, book, passes = program(), Book(), Passes(SECRET)
+    book.previews[ID] = Seen(ID, TENANT, "ready", inner, f"127.0.0.1:{inner}", "Vite", None, ())
+    app = create_app("gateway", settings=ServiceSettings())
+    addresses = PreviewAddresses("preview.localhost", "http", outer)
+    app.add_middleware(PreviewHosts, addresses=addresses)
+    limits = Limits(body_bytes=200_000, first_byte_seconds=5, at_once=8)
+    async with (
+        _serving(Service("program", cast("FastAPI", behind), "127.0.0.1", inner, 1)),
+        _serving(Service("gateway", app, "127.0.0.1", outer, 1)),
+        new_session(limits) as session,
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as browser,
+    ):
+        app.state.preview_proxy = Proxy(
+            addresses, Access(book, passes, seconds=0), session, limits, app.state.stopping, 3600, {}
+        )
+        yield Site(book, passes, outer, browser, behind)
+
+
+async def test_without_a_pass_there_is_nothing_to_see_and_nothing_to_learn(site: Site) -> None:
+    for host in (site.host, site.host.replace(ID, "another-preview")):
+        async with site.request("/echo/x", pass_="", headers={**HTML, "Host": host}) as answer:
+            assert answer.status == 401
+            assert "You need a link" in await answer.text()
+    async with site.request("/echo/x", pass_="") as answer:
+        assert answer.content_type == "application/problem+json"
+        assert (await answer.json())["type"] == "preview-link-needed"
+
+
+async def test_a_link_opens_once_and_leaves_a_cookie_of_this_host_alone(site: Site) -> None:
+    token = site.passes.mint("open", Holder(TENANT, ID, "ada"), expiry(60))
+    async with site.request(f"/__runyard/open?token={token}", pass_="") as answer:
+        assert answer.status == 303
+        assert answer.headers["Location"] == "/"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        cookie = answer.headers["Set-Cookie"]
+    assert cookie.startswith(f"{COOKIE}=")
+    assert "Domain" not in cookie
+    assert {"Path=/", "HttpOnly", "Secure", "SameSite=None", "Partitioned"} <= set(cookie.split("; "))
+    async with site.request("/echo/x", pass_=cookie.split(";")[0]) as answer:
+        assert answer.status == 200
+    async with site.request(f"/__runyard/open?token={token}", pass_="") as answer:
+        assert answer.status == 401
+
+
+async def test_a_pass_opens_its_own_preview_for_its_own_team_and_in_its_own_way_only(site: Site) -> None:
+    open_, share = (site.passes.mint(kind, Holder(TENANT, ID, "ada"), expiry(60)) for kind in ("open", "share"))
+    refused = [
+        site.cookie(preview="another"),
+        site.cookie(tenant="another"),
+        f"{COOKIE}={open_}",
+        f"{COOKIE}={Passes(SECRET + '!').mint('cookie', Holder(TENANT, ID, 'ada'), expiry(60))}",
+        f"{COOKIE}={site.passes.mint('cookie', Holder(TENANT, ID, 'ada'), expiry(-1))}",
+        f"{COOKIE}={Tokens(SECRET).mint(tenant=TENANT, user='ada')}",
+        site.cookie().removeprefix("__Host-"),
+    ]
+    for one in refused:
+        async with site.request("/echo/x", pass_=one) as answer:
+            assert answer.status == 401
+    for path in (f"/__runyard/share?token={open_}", f"/__runyard/open?token={share}", "/__runyard/else"):
+        async with site.request(path, pass_="") as answer:
+            assert answer.status == 401
+            assert "Set-Cookie" not in answer.headers
+
+
+async def test_a_shared_link_opens_again_and_again_until_it_is_revoked(site: Site) -> None:
+    site.book.shares["s1"] = datetime.now(UTC) + timedelta(hours=1)
+    holder = Holder(TENANT, ID, share="s1")
+    token, cookie = site.passes.mint("share", holder, expiry(60)), ""
+    for _ in range(2):
+        async with site.request(f"/__runyard/share?token={token}", pass_="") as answer:
+            assert answer.status == 303
+            cookie = answer.headers["Set-Cookie"].split(";")[0]
+    async with site.request("/echo/x", pass_=cookie) as answer:
+        assert answer.status == 200
+    async with site.socket(headers={"Cookie": cookie}) as socket:
+        await socket.receive_json()
+        del site.book.shares["s1"]
+        async with site.request("/echo/x", pass_=cookie) as answer:
+            assert answer.status == 401
+        message = await asyncio.wait_for(socket.receive(), 10)
+        assert (message.type, socket.close_code) == (aiohttp.WSMsgType.CLOSE, 4401)
+    async with site.request(f"/__runyard/share?token={token}", pass_="") as answer:
+        assert answer.status == 401
+
+
+async def test_an_expired_share_opens_nothing(site: Site) -> None:
+    site.book.shares["s1"] = datetime.now(UTC) - timedelta(seconds=1)
+    async with site.request("/echo/x", pass_=site.cookie(user=None, share="s1")) as answer:
+        assert answer.status == 401
+
+
+async def test_the_program_is_asked_at_localhost_and_gets_nothing_of_the_platform(site: Site) -> None:
+    platform = Tokens(SECRET).mint(tenant=TENANT, user="ada")
+    headers = {
+        "Cookie": f"own=1; {site.cookie()}; runyard_session=s; theirs=2",
+        "Authorization": f"Bearer {platform}",
+        "X-Forwarded-For": "6.6.6.6",
+        "X-Forwarded-Host": "evil.example",
+        "Forwarded": "for=6.6.6.6",
+        "Connection": "keep-alive, X-Secret-Hop",
+        "X-Secret-Hop": "1",
+        "X-Own": "kept",
+    }
+    async with site.request("/echo/a%2Fb%20c?q=%7Bx%7D&q=2", headers=headers) as answer:
+        told = await answer.json()
+    got = told["headers"]
+    assert told["target"] == "/echo/a%2Fb%20c?q=%7Bx%7D&q=2"
+    inner = site.book.previews[ID].port
+    assert got["host"] == [f"localhost:{inner}"]
+    assert got["cookie"] == ["own=1; theirs=2"]
+    assert got["x-forwarded-for"] == ["127.0.0.1"]
+    assert got["x-forwarded-host"] == [site.host]
+    assert got["x-forwarded-proto"] == ["http"]
+    assert got["x-own"] == ["kept"]
+    assert not {"authorization", "forwarded", "x-secret-hop"} & got.keys()
+
+
+async def test_a_token_of_the_program_s_own_goes_through(site: Site) -> None:
+    for value in ("Bearer not-ours", "Basic dXNlcjpwYXNz"):
+        async with site.request("/echo/x", headers={"Authorization": value}) as answer:
+            assert (await answer.json())["headers"]["authorization"] == [value]
+
+
+async def test_a_form_of_its_own_page_is_taken_and_one_of_another_site_is_not(site: Site) -> None:
+    origin = f"http://{site.host}"
+    own = {"Origin": origin, "Referer": f"{origin}/form?a=1", "Sec-Fetch-Site": "same-origin"}
+    async with site.request("/echo/x", method="POST", data=b"a=1", headers=own) as answer:
+        told = await answer.json()
+    inner = f"http://localhost:{site.book.previews[ID].port}"
+    assert told["body"] == "a=1"
+    assert told["headers"]["origin"] == [inner]
+    assert told["headers"]["referer"] == [f"{inner}/form?a=1"]
+    assert "x-forwarded-host" not in told["headers"]
+    for foreign in (
+        {"Origin": "http://evil.example"},
+        {"Origin": "http://other.preview.localhost"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"},
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},
+    ):
+        async with site.request("/echo/x", method="POST", headers=foreign) as answer:
+            assert answer.status == 403
+    async with site.request(
+        "/echo/x", headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    ) as answer:
+        assert answer.status == 200
+
+
+async def test_the_program_sets_its_own_cookies_for_its_own_host_only(site: Site) -> None:
+    async with site.request("/cookies") as answer:
+        assert answer.headers.getall("Set-Cookie") == ["own=1; Path=/; HttpOnly"]
+        assert not {"Clear-Site-Data", "X-Frame-Options", "Keep-Alive"} & set(answer.headers)
+        assert answer.headers["X-Robots-Tag"] == "noindex"
+
+
+def test_cookies_are_told_apart_by_name_whatever_their_letters() -> None:
+    assert for_preview("a=1; __host-RUNYARD-preview=x; RunYard=1; b; =c") == "a=1; b=; =c"
+    assert from_preview("__HOST-Runyard-preview=1") is None
+    assert from_preview("a=1; DOMAIN=x; Secure") == "a=1; Secure"
+    assert from_preview("=runyard") is None
+
+
+async def test_a_redirect_to_itself_leads_to_the_public_address(site: Site) -> None:
+    async with site.request("/away") as answer:
+        assert answer.headers["Location"] == f"http://{site.host}/there?x=1"
+
+
+async def test_an_answer_is_passed_on_as_it_comes_and_ended_when_the_browser_goes(site: Site) -> None:
+    async with site.request("/drip") as answer:
+        assert await answer.content.readany() == b"first"
+        answer.close()
+    await asyncio.wait_for(site.program.state.ended.wait(), 5)
+
+
+async def test_an_upload_is_passed_on_in_parts_and_a_too_large_one_is_refused(site: Site) -> None:
+    async def parts(count: int) -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield b"x" * 10_000
+
+    async with site.request("/upload", method="POST", data=parts(15)) as answer:
+        assert await answer.text() == "150000"
+    async with site.request("/upload", method="POST", data=parts(30)) as answer:
+        assert answer.status == 413
+
+
+async def test_a_socket_goes_through_with_its_subprotocol_and_both_ways(site: Site) -> None:
+    async with site.socket(protocols=["other", "vite-hmr"], headers={"Origin": f"http://{site.host}"}) as socket:
+        assert socket.protocol == "vite-hmr"
+        told = await socket.receive_json()
+        inner = site.book.previews[ID].port
+        assert told["host"] == f"localhost:{inner}"
+        assert told["origin"] == f"http://localhost:{inner}"
+        assert "cookie" not in told
+        await socket.send_str("hello")
+        assert await socket.receive_str() == "HELLO"
+        await socket.send_bytes(b"abc")
+        assert await socket.receive_bytes() == b"cba"
+        await socket.send_str("bye")
+        message = await socket.receive()
+        assert (message.type, message.data, message.extra) == (aiohttp.WSMsgType.CLOSE, 4321, "enough")
+
+
+@pytest.mark.parametrize(("headers", "status"), [({"Cookie": ""}, 401), ({"Origin": "http://evil.example"}, 403)])
+async def test_a_socket_of_somebody_else_is_refused(site: Site, headers: dict[str, str], status: int) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await site.socket(headers=headers)
+    assert refused.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        ("requested", 503, "Its files are being prepared"),
+        ("starting", 503, 'http-equiv="refresh"'),
+        ("failed", 502, "&lt;b&gt;boom&lt;/b&gt;"),
+        ("stopped", 503, "The preview is stopped"),
+        ("deleted", 410, "deleted"),
+    ],
+)
+async def test_a_preview_that_is_not_there_says_why(site: Site, status: str, code: int, words: str) -> None:
+    site.book.now(status=status, message="It ended with 1.", log_tail=("<b>boom</b>",))
+    async with site.request("/", headers=HTML) as answer:
+        text = await answer.text()
+        assert (answer.status, words in text) == (code, True)
+        assert "<b>boom" not in text
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+async def test_a_program_that_does_not_answer_is_a_page_that_asks_again(site: Site) -> None:
+    port = free_port()
+    site.book.now(address=f"127.0.0.1:{port}", port=port)
+    async with site.request("/", headers=HTML) as answer:
+        assert answer.status == 502
+        assert "does not answer" in await answer.text()
+    with pytest.raises(aiohttp.WSServerHandshakeError):
+        await site.socket()
+
+
+async def test_a_preview_takes_only_so_many_requests_at_once(site: Site) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(8):
+            answer = await stack.enter_async_context(site.request("/drip"))
+            await answer.content.readany()
+        async with site.request("/echo/x") as answer:
+            assert answer.status == 503
+            assert (await answer.json())["type"] == "preview-busy"
+
+
+async def test_the_api_is_not_to_be_had_on_a_preview_s_host_nor_a_preview_on_the_api_s(site: Site) -> None:
+    async with site.request("/health") as answer:
+        assert answer.status == 404
+    for host in (f"127.0.0.1:{site.port}", "localhost", f"preview.localhost.evil.example:{site.port}"):
+        async with site.request("/health", headers={"Host": host}) as answer:
+            assert await answer.json() == {"status": "ok"}
+    for host in ("preview.localhost", f"a.b.preview.localhost:{site.port}", "-.preview.localhost"):
+        async with site.request("/health", headers={"Host": host}) as answer:
+            assert answer.status == 401
+
+
+@pytest.mark.parametrize(
+    ("domain", "scheme", "port", "origin", "secure"),
+    [
+        ("preview.localhost", "http", 9101, "http://x.preview.localhost:9101", True),
+        ("preview.example.com", "https", None, "https://x.preview.example.com", True),
+        ("preview.example.com", "https", 8443, "https://x.preview.example.com:8443", True),
+        ("preview.lan", "http", 80, "http://x.preview.lan", False),
+    ],
+)
+def test_addresses(domain: str, scheme: str, port: int | None, origin: str, *, secure: bool) -> None:
+    addresses = PreviewAddresses(domain, scheme, port)
+    assert addresses.origin("x") == origin
+    assert addresses.is_secure is secure
+    assert addresses.preview_of(urlsplit(origin).netloc.upper()) == "x"
