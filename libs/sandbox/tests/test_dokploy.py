@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -289,3 +290,28 @@ def test_values_are_quoted_so_that_dotenv_reads_them_back() -> None:
         dotenv({"A": "'`"})
     with pytest.raises(ProvisionFailed):
         dotenv({"A": "c:\\"})
+
+
+@pytest.mark.parametrize(
+    ("method", "route", "body", "status"),
+    [
+        ("GET", "application.one?applicationId=nobody", None, 404),
+        ("GET", "application.one", None, 400),
+        ("GET", "application.unheardOf", None, 404),
+        ("POST", "application.one", {"applicationId": "x"}, 405),
+        ("POST", "application.create", {"name": "x"}, 400),
+        ("POST", "application.create", {"name": "x", "environmentId": "nowhere"}, 404),
+        ("POST", "application.saveDockerProvider", {"applicationId": "x", "dockerImage": "i"}, 400),
+        ("POST", "application.update", {"applicationId": "x", "memoryLimit": 1024}, 400),
+        ("POST", "application.update", {"applicationId": "x", "memoryLimits": "1024"}, 400),
+        ("POST", "application.deploy", {}, 400),
+    ],
+)
+async def test_the_server_of_these_tests_takes_only_what_the_real_one_takes(
+    server: FakeDokploy, method: str, route: str, body: Any, status: int
+) -> None:
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as client:
+        answer = await client.request(method, f"/api/{route}", json=body, headers={"x-api-key": KEY})
+        assert answer.status_code == status, answer.text
+        for headers in ({}, {"Authorization": f"Bearer {KEY}"}, {"x-api-key": "wrong"}):
+            assert (await client.request(method, f"/api/{route}", json=body, headers=headers)).status_code == 401

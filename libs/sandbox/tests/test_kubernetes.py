@@ -2,12 +2,14 @@
 
 import asyncio
 import base64
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -413,3 +415,23 @@ def test_quantities_are_read_in_all_their_units() -> None:
     assert read == pytest.approx([0.25, 12345e-9, 2, 1.5, 65536, 2 * 1024**3])
     with pytest.raises(ValueError, match="not a quantity"):
         quantity("1Zi")
+
+
+async def test_the_server_of_these_tests_takes_only_what_the_real_one_takes(server: FakeKubernetes) -> None:
+    sandboxes = f"/apis/agents.x-k8s.io/v1beta1/namespaces/{NAMESPACE}/sandboxes"
+    wrong = sandbox_manifest(SPEC, settings(server))
+    wrong["spec"]["podTemplate"]["spec"]["containers"][0]["resources"]["limits"]["memory"] = "2 GB"
+    unnamed = {**sandbox_manifest(SPEC, settings(server)), "metadata": {"namespace": NAMESPACE}}
+    tls = ssl.create_default_context(cafile=str(server.authority))
+    async with httpx.AsyncClient(base_url=server.url, verify=tls, trust_env=False) as client:
+        client.headers["Authorization"] = f"Bearer {TOKEN}"
+        assert (await client.post(sandboxes, json=wrong)).status_code == 422
+        assert (await client.post(sandboxes, json=unnamed)).status_code == 422
+        assert (await client.post(sandboxes, content=b"{}")).status_code == 415
+        assert (await client.post(sandboxes, json={"kind": "Pod"})).status_code == 400
+        assert (await client.get(f"{sandboxes}/nobody")).status_code == 404
+        assert (await client.get(sandboxes.replace("v1beta1", "v1"))).status_code == 404
+        assert (await client.get(sandboxes.replace(NAMESPACE, "default"))).status_code == 403
+        assert (await client.delete(f"{sandboxes}/nobody")).status_code == 404
+        for headers in ({"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}):
+            assert (await client.get(sandboxes, headers=headers)).status_code == 401
