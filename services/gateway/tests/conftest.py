@@ -128,6 +128,9 @@ class Story:
     def run(self, session: str, run: str) -> Scope:
         return Scope.run(self.tenant, session, run)
 
+    def preview(self, preview: str) -> Scope:
+        return Scope.preview(self.tenant, preview)
+
     def team(self) -> Scope:
         return Scope.team(self.tenant)
 

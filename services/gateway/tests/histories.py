@@ -6,6 +6,9 @@ from runyard_events.catalogue import (
     AssistantFinal,
     CheckpointCreated,
     LlmCallCompleted,
+    PreviewReady,
+    PreviewRequested,
+    PreviewStarting,
     RunCompleted,
     RunDispatched,
     RunRequested,
@@ -119,3 +122,12 @@ def measured(cpu: float = 12.5) -> SandboxStats:
 def ruled(*hosts: str) -> SandboxRulesChanged:
     """A team's rules with these hosts to be reached."""
     return SandboxRulesChanged(rules=SandboxRules(enabled=True, egress=hosts), changed_by="ada")
+
+
+def previewed(workspace: str, session: str | None = None) -> tuple[AnyPayload, ...]:
+    """A preview from the request until its page answers."""
+    return (
+        PreviewRequested(workspace_id=workspace, session_id=session),
+        PreviewStarting(generation=1, method="docker", port=5173, container_name="runyard-preview-1"),
+        PreviewReady(generation=1, address="127.0.0.1:5173", took_ms=900),
+    )

@@ -19,7 +19,7 @@ from runyard_events.catalogue import (
 from runyard_gateway.streaming.source import Place
 
 from .conftest import Running, Start, Story
-from .histories import completed, contained, imported, measured, opened, requested, worked
+from .histories import completed, contained, imported, measured, opened, previewed, requested, worked
 from .owners import Owners
 
 SOURCE = "orchestrator.sandbox"
@@ -145,7 +145,11 @@ async def test_containers_are_listed_by_page_status_and_kind(
     assert [one["id"] for one in (*first["items"], *rest["items"])] == made[::-1]
     stopped = (await api.get(path, params={"status": "stopped"})).json()["items"]
     assert [one["id"] for one in stopped] == [made[3], made[1]]
-    assert (await api.get(path, params={"container_type": "preview"})).json()["items"] == []
+    preview = str(uuid4())
+    seq = await story.tell(story.preview(preview), *previewed("w", made[0]), source="orchestrator.preview")
+    (shown,) = (await api.get(path, params={"container_type": "preview", "min_seq": seq})).json()["items"]
+    assert (shown["id"], shown["status"], shown["port"]) == (preview, "running", 5173)
+    assert shown["metadata"]["session_id"] == made[0]
     assert (await api.get(path, params={"status": "asleep"})).status_code == 422
 
 

@@ -9,6 +9,9 @@ from sqlalchemy import Table, select
 
 from runyard_chassis import Database
 from runyard_events.catalogue import (
+    PreviewDeleted,
+    PreviewFailed,
+    PreviewStopped,
     RunApprovalRequested,
     RunApprovalResolved,
     RunCancelled,
@@ -30,7 +33,19 @@ from runyard_gateway.app import PACKAGE, build_projectors
 from runyard_gateway.projections import tables
 
 from .conftest import Story
-from .histories import call, checkpoint, completed, contained, imported, measured, opened, requested, ruled, worked
+from .histories import (
+    call,
+    checkpoint,
+    completed,
+    contained,
+    imported,
+    measured,
+    opened,
+    previewed,
+    requested,
+    ruled,
+    worked,
+)
 
 
 async def tell_everything(story: Story) -> None:
@@ -83,6 +98,9 @@ async def tell_of_containers(story: Story, sessions: list[str], ws: str) -> None
     ]
     for session, end in zip(sessions, ends, strict=True):
         await story.tell(story.session(session), *contained(), measured(), *end, source="orchestrator.sandbox")
+    failed = PreviewFailed(generation=1, reason="build_failed", message="no\x00thing", log_tail=("a\x00b",))
+    for end in ((), (failed,), (PreviewStopped(generation=1, reason="user"), PreviewDeleted())):
+        await story.tell(story.preview(str(uuid4())), *previewed(ws, sessions[0]), *end, source="orchestrator.preview")
     await story.tell(story.team(), ruled("pypi.org"), ruled("example.org", "*.example.com"))
     scope = story.run(sessions[0], str(uuid4()))
     back = RunDispatched(runner_type="codex", method="process", reason="create_failed")
