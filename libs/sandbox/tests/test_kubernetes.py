@@ -91,7 +91,12 @@ async def test_a_sandbox_runs_hardened_limited_and_with_its_own_files_only(
     (container,) = spec["containers"]
     assert spec["runtimeClassName"] == "runsc"
     assert spec["automountServiceAccountToken"] is False
-    assert (spec["securityContext"]["runAsNonRoot"], spec["securityContext"]["runAsUser"]) == (True, 10001)
+    assert spec["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 10001,
+        "runAsGroup": 10001,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
     assert container["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "privileged": False,

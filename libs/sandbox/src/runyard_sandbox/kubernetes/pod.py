@@ -27,12 +27,11 @@ def pod_spec(spec: Spec, settings: KubernetesSettings, *, secret: str | None) ->
         "enableServiceLinks": False,
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": 10,
+        # No fsGroup: for it the whole of the shared storage would be given to this group, file by file.
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": int(user),
             "runAsGroup": int(group),
-            "fsGroup": int(group),
-            "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [_container(spec, settings, secret)],
