@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,8 @@ from runyard_events.catalogue import RunCompleted, RunRequested, RunStarted
 from runyard_events.commands import ImportWorkspace, OpenWorktree
 from runyard_workspace.app import build
 from runyard_workspace.settings import Settings
+
+from .remote_servers import GitHubServer, GitServer, git_server, github_server
 
 KEY = "a-test-key-that-is-long-enough-for-hs256"
 ENV = {
@@ -162,4 +164,25 @@ async def running(settings: Settings, client: Client, tenant: str) -> AsyncGener
 @pytest.fixture
 async def service(settings: Settings, nats_client: Client, tenant: str) -> AsyncGenerator[Running]:
     async with running(settings, nats_client, tenant) as one:
+        yield one
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Generator[GitServer]:
+    with git_server(tmp_path / "served") as one:
+        yield one
+
+
+@pytest.fixture
+def github() -> Generator[GitHubServer]:
+    with github_server() as one:
+        one.repositories.add("org/repo")
+        one.branches.add("main")
+        yield one
+
+
+@pytest.fixture
+async def remote(settings: Settings, nats_client: Client, tenant: str, github: GitHubServer) -> AsyncGenerator[Running]:
+    own = settings.model_copy(update={"github_api_url": github.url, "sync_timeout_seconds": 20.0})
+    async with running(own, nats_client, tenant) as one:
         yield one

@@ -22,14 +22,23 @@ from runyard_events.catalogue import (
     RunError,
     RunRequested,
 )
-from runyard_events.commands import OpenWorktree, RemoveWorktree
+from runyard_events.commands import (
+    FetchWorkspace,
+    OpenPreviewTree,
+    OpenWorktree,
+    PrepareSandbox,
+    PushSession,
+    RemoveCredential,
+    RemoveWorktree,
+)
 from runyard_events.subjects import run_subject, session_subject
 from runyard_stack.testing import SecuredNats
 from runyard_workspace.app import PACKAGE, build_projectors
 from runyard_workspace.settings import Settings
-from runyard_workspace.store import checkpoints, metadata, projection_checkpoints, workspaces, worktrees
+from runyard_workspace.store import checkpoints, credentials, metadata, projection_checkpoints, workspaces, worktrees
 
 from .conftest import KEY, Running, git, make_repository, running
+from .remote_service import admin, sign_in
 
 
 async def test_the_files_of_a_run_go_from_import_to_checkpoint_and_diff(service: Running, repository: Path) -> None:
@@ -213,11 +222,14 @@ async def test_every_route_is_the_tenant_s_own(service: Running, repository: Pat
     assert (path / "README.md").read_bytes() == b"x"
 
 
+TABLES = {table.name: table for table in (workspaces, worktrees, checkpoints, credentials)}
+
+
 async def rows(database: Database) -> dict[str, list[Any]]:
     async with database.session() as session:
         return {
             table.name: sorted((tuple(row) for row in (await session.execute(select(table))).all()), key=repr)
-            for table in (workspaces, worktrees, checkpoints)
+            for table in TABLES.values()
         }
 
 
@@ -234,17 +246,25 @@ async def test_rows_rebuilt_from_the_log_are_equal_to_the_live_ones(
     other, other_path = await service.open_session(workspace)
     other_path.rename(tmp_path / "gone")
     await service.finish_run(other)
+    await service.ask(PushSession(workspace_id=workspace, session_id=session))
+    await service.ask(PushSession(workspace_id=workspace, session_id=session, branch="main"))
+    await service.ask(FetchWorkspace(workspace_id=workspace))
+    await sign_in(service, "github.com", identifier="a")
+    await sign_in(service, "github.com", identifier="b")
+    await service.ask(RemoveCredential(credential_id="a"))
     await service.ask(RemoveWorktree(workspace_id=workspace, session_id=session))
     await service.ask(OpenWorktree(workspace_id=new_id(), session_id=new_id()))
 
     database = Database(settings.database_url, "workspace")
     log = EventLog(nats_client)
     end = max([stored.stream_seq async for stored in log.replay("ev.*.session.*.effect")])
+    sorts = {stored.event.type async for stored in log.replay("ev.>") if stored.event.source == "workspace"}
+    assert sorts >= {"branch.pushed", "branch.push_failed", "workspace.fetched", "team.credential_removed"}
     live = build_projectors(log, nats_client, database)
     before = await settle(live, database)
-    assert [len(before[name]) for name in ("workspaces", "worktrees", "run_checkpoints")] == [2, 3, 2]
+    assert [len(before[name]) for name in TABLES] == [2, 3, 2, 2]
     async with database.transaction() as db:
-        for table in (workspaces, worktrees, checkpoints):
+        for table in TABLES.values():
             await db.execute(table.delete())
         # Last: the running service waits for this lock, and then finds itself sent back to the start.
         await db.execute(projection_checkpoints.update().values(stream_seq=0))
@@ -296,7 +316,17 @@ async def test_the_service_needs_no_more_than_its_own_subjects(
             assert isinstance((await service.finish_run(session, run)).event.payload, CheckpointCreated)
             answer = await service.http.get(f"/runs/{run}/diff", headers=service.headers())
             assert answer.status_code == 200
-            assert (await service.ask(RemoveWorktree(workspace_id=workspace, session_id=session))).ok
+            for wanted in (
+                PrepareSandbox(session_id=session),
+                OpenPreviewTree(workspace_id=workspace, preview_id="p"),
+                FetchWorkspace(workspace_id=workspace),
+                PushSession(workspace_id=workspace, session_id=session),
+                RemoveWorktree(workspace_id=workspace, session_id=session),
+            ):
+                assert (await service.ask(wanted)).ok
+            assert (await sign_in(service, "github.com")).ok
+            listed = await service.http.get("/credentials", headers=admin(service))
+            assert len(listed.json()["items"]) == 1
             assert (await service.http.get("/ready")).status_code == 200
     finally:
         await gateway.close()
