@@ -48,14 +48,26 @@ class Wiring:
     jwt_secret_key: str
     redactor: Redactor
 
+    def host_of(self, name: str) -> str:
+        """The address that a service listens on."""
+        return HOST
+
+    def port_of(self, name: str) -> int:
+        """The port that a service listens on."""
+        return self.layout.port(name)
+
+    def address_of(self, name: str) -> str:
+        """Where the other services find it."""
+        return self.layout.address(name)
+
     def values(self, part: Part) -> dict[str, Any]:
         """Every setting that the stack decides, by field name; a service takes those that it declares."""
         layout = self.layout
-        addresses = {f"{other.name.replace('-', '_')}_url": layout.address(other.name) for other in PARTS}
+        addresses = {f"{other.name.replace('-', '_')}_url": self.address_of(other.name) for other in PARTS}
         values: dict[str, Any] = {
             **addresses,
-            "host": HOST,
-            "port": layout.port(part.name),
+            "host": self.host_of(part.name),
+            "port": self.port_of(part.name),
             "nats_url": self.nats_url,
             "database_url": SecretStr(self.database_url),
             "jwt_secret_key": SecretStr(self.jwt_secret_key),

@@ -16,7 +16,7 @@ app.command()(lifecycle.status)
 app.command()(lifecycle.down)
 for command in (runs.run, runs.replay, runs.runs, runs.cancel, runs.approve, runs.diff):
     app.command()(command)
-for command in (info.token, info.doctor, info.version):
+for command in (info.token, info.doctor, info.version, info.compose_config):
     app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""`runyard token`, `doctor` and `version`."""
+"""`runyard token`, `doctor`, `version` and `compose-config`."""
 
 import asyncio
 import os
@@ -27,6 +27,15 @@ def token(*, expires: Annotated[str, typer.Option(help="How long it is valid: 30
         if credentials is None:
             raise StackError(f"{layout.home} has no credentials yet.", "They are made by the first `runyard up`.")
         typer.echo(admin_token(credentials, os.environ, lifetime(expires)))
+
+
+def compose_config() -> None:
+    """Write what compose.yaml needs into the data folder, and print the variables to call it with."""
+    with problems_explained():
+        from runyard_stack.compose import write_compose  # noqa: PLC0415 - it loads the services' settings
+
+        for name, value in write_compose(layout_from_environment(), os.environ).items():
+            typer.echo(f"{name}={value}")
 
 
 def lifetime(text: str) -> timedelta:
