@@ -34,7 +34,8 @@ DATABASE = "runyard"
 class ComposeWiring(Wiring):
     """The same settings as on one machine, with the services at their names in the composed network."""
 
-    def host_of(self, name: str) -> str:
+    @property
+    def host(self) -> str:
         """Every service takes connections from the others."""
         return "0.0.0.0"  # noqa: S104 - compose.yaml publishes it on loopback only
 

@@ -48,8 +48,9 @@ class Wiring:
     jwt_secret_key: str
     redactor: Redactor
 
-    def host_of(self, name: str) -> str:
-        """The address that a service listens on."""
+    @property
+    def host(self) -> str:
+        """The address that services listen on."""
         return HOST
 
     def port_of(self, name: str) -> int:
@@ -66,7 +67,7 @@ class Wiring:
         addresses = {f"{other.name.replace('-', '_')}_url": self.address_of(other.name) for other in PARTS}
         values: dict[str, Any] = {
             **addresses,
-            "host": self.host_of(part.name),
+            "host": self.host,
             "port": self.port_of(part.name),
             "nats_url": self.nats_url,
             "database_url": SecretStr(self.database_url),
