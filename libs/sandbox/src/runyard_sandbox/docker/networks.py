@@ -40,12 +40,12 @@ class Networks:
         await self.adopt(used)
         slot = self._spare.pop(0) if self._spare else await self._make()
         self._held.add(slot.network)
-        self._refill()
         return slot
 
     def settle(self, name: str) -> None:
-        """Its container is there."""
+        """Its container is there. Only now another is made ready: the engine does one thing at a time."""
         self._held.discard(name)
+        self._refill()
 
     async def give_back(self, name: str) -> None:
         """Removes it: its addresses were those of a sandbox, which a later one shall not be taken for."""
