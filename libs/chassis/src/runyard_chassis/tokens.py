@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 API_AUDIENCE = "runyard-api"
 LLM_AUDIENCE = "runyard-llm"
+SESSION_AUDIENCE = "runyard-session"
+"""Of tokens that the container of one session holds; their key is `derive_key(secret, SESSION_KEY)`."""
+SESSION_KEY = "session"
 ALGORITHM = "HS256"
 LEEWAY = timedelta(seconds=5)
 
@@ -28,7 +31,10 @@ class TokenError(Exception):
 
 
 class Claims(BaseModel):
-    """What a verified token says. `sub` is set in users' tokens, `sid` (and `rid`) in session and run tokens."""
+    """What a verified token says. `sub` is set in users' tokens, `sid` (and `rid`) in session and run tokens.
+
+    `epoch` is the container that a session token was made for.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
@@ -37,6 +43,7 @@ class Claims(BaseModel):
     user: str | None = Field(default=None, alias="sub", max_length=256)
     session: Token | None = Field(default=None, alias="sid")
     run: Token | None = Field(default=None, alias="rid")
+    epoch: int | None = Field(default=None, ge=1)
     role: str | None = None
     expires: datetime = Field(alias="exp")
     issued: datetime = Field(alias="iat")
@@ -69,6 +76,7 @@ class Tokens:
         role: str | None = None,
         session: str | None = None,
         run: str | None = None,
+        epoch: int | None = None,
         lifetime: timedelta = timedelta(hours=24),
     ) -> str:
         """A signed token; `user` or `session` says whose it is."""
@@ -85,6 +93,7 @@ class Tokens:
             "role": role,
             "sid": session,
             "rid": run,
+            "epoch": epoch,
         }
         present = {name: value for name, value in claims.items() if value is not None}
         return jwt.encode(present, self._key, algorithm=ALGORITHM)
