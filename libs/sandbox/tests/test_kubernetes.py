@@ -230,6 +230,19 @@ async def test_a_cluster_without_room_fails_in_time_and_leaves_nothing(server: F
     await provisioner.close()
 
 
+async def test_one_that_is_removed_while_it_starts_has_failed(
+    server: FakeKubernetes, provisioner: KubernetesProvisioner
+) -> None:
+    server.has_room = False
+    made = asyncio.ensure_future(anext(provisioner.changes()))
+    await server.watched.wait()
+    starting = asyncio.create_task(provisioner.provision(SPEC))
+    await made
+    await provisioner.delete(SPEC.name)
+    with pytest.raises(ProvisionFailed, match="removed"):
+        await starting
+
+
 @pytest.mark.parametrize(
     ("changed", "why"),
     [

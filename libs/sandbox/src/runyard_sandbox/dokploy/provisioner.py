@@ -69,6 +69,8 @@ class DokployProvisioner:
             await self._configure(spec, identifier)
             await self._api.deploy(identifier)
             return await self._until_running(identifier)
+        except NotThere:
+            raise ProvisionFailed("somebody removed it while it was started") from None
         except Refused as error:
             await self._discard(identifier)
             raise ProvisionFailed(str(error)) from None

@@ -4,6 +4,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -83,9 +84,10 @@ async def _talk(socket: ClientConnection, stdin: bytes | None) -> ExecResult:
 
 
 async def _send(socket: ClientConnection, stdin: bytes) -> None:
-    for start in range(0, len(stdin), _PIECE):
-        await socket.send(bytes([_STDIN]) + stdin[start : start + _PIECE])
-    await socket.send(bytes([_CLOSE, _STDIN]))
+    with suppress(ConnectionClosed):  # the command has ended without reading all of it
+        for start in range(0, len(stdin), _PIECE):
+            await socket.send(bytes([_STDIN]) + stdin[start : start + _PIECE])
+        await socket.send(bytes([_CLOSE, _STDIN]))
 
 
 def _exit_code(status: Mapping[str, Any]) -> int:

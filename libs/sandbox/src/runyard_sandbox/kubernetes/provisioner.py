@@ -78,9 +78,11 @@ class KubernetesProvisioner:
             resource = await self._created(wanted, spec)
             if spec.env and not is_claimed:
                 await self._with_environment(spec, str(resource["metadata"]["uid"]))
+            return await self._until_running(spec.name)
         except Refused as error:
             raise ProvisionFailed(str(error)) from None
-        return await self._until_running(spec.name)
+        except NotThere:
+            raise ProvisionFailed("somebody removed it while it was started") from None
 
     async def prepare_pool(self, spec: Spec, *, replicas: int) -> None:
         """Keeps `replicas` sandboxes like `spec` running ahead of need, in the purpose's configured pool."""
