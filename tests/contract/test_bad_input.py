@@ -26,6 +26,12 @@ PROBLEM = "application/problem+json"
 # What keeps its state, so that the things of the other requests stay there.
 KEPT = {("DELETE", "/api/sessions/{session_id}")}
 ANSWERS_BEFORE_THE_END = {"/api/workspaces/import", "/api/sessions", "/api/agents/spawn"}
+# What a remote has refused is worth remembering.
+REFUSALS_ARE_EVENTS = {
+    "/api/workspaces/{workspace_id}/fetch",
+    "/api/sessions/{session_id}/push",
+    "/api/sessions/{session_id}/pull-request",
+}
 
 bounded = settings(
     max_examples=EXAMPLES,
@@ -80,7 +86,7 @@ def check(case: Request, product: Product, service: str, turn: int) -> None:
     case.validate_response(answer, checks=[not_a_server_error])
     if answer.status_code >= httpx.codes.BAD_REQUEST:
         is_problem(answer.headers, answer.content, answer.status_code)
-        if before is not None and case.path not in ANSWERS_BEFORE_THE_END:
+        if before is not None and case.path not in ANSWERS_BEFORE_THE_END | REFUSALS_ARE_EVENTS:
             assert product.last_sequence() == before, "a refused request left something behind"
     elif is_write:
         product.is_busy = True

@@ -11,7 +11,11 @@ from runyard_chassis import CommandServer, Conflict, Invalid, NotFound, ServiceS
 from runyard_events.catalogue import (
     AnyPayload,
     ApprovalResolved,
+    BranchPushed,
+    CredentialRemoved,
+    CredentialSet,
     Method,
+    PullRequestOpened,
     RunApprovalResolved,
     RunCancelled,
     RunCancelRequested,
@@ -23,6 +27,7 @@ from runyard_events.catalogue import (
     SandboxRulesChanged,
     SandboxStopped,
     SessionDeleted,
+    WorkspaceFetched,
     WorkspaceImportFailed,
     WorkspaceImportRequested,
 )
@@ -33,9 +38,14 @@ from runyard_events.commands import (
     ControlSandbox,
     CreateSession,
     DeleteSession,
+    FetchWorkspace,
     ImportWorkspace,
+    OpenPullRequest,
+    PushSession,
+    RemoveCredential,
     Reply,
     RequestRun,
+    SetCredential,
     SetSandboxRules,
     SteerRun,
 )
@@ -59,6 +69,11 @@ class Owners:
 
     def register(self, orchestrator: CommandServer, workspace: CommandServer) -> None:
         workspace.on(ImportWorkspace)(self.import_workspace)
+        workspace.on(FetchWorkspace)(self.fetch)
+        workspace.on(PushSession)(self.push)
+        workspace.on(OpenPullRequest)(self.open_pull_request)
+        workspace.on(SetCredential)(self.set_credential)
+        workspace.on(RemoveCredential)(self.remove_credential)
         orchestrator.on(CreateSession)(self.create_session)
         orchestrator.on(DeleteSession)(self.delete_session)
         orchestrator.on(RequestRun)(self.request_run)
@@ -148,6 +163,44 @@ class Owners:
     async def set_rules(self, command: Command[SetSandboxRules]) -> Reply:
         changed = SandboxRulesChanged(rules=command.payload.rules, changed_by=command.actor)
         return await self._done(Scope.team(command.tenant_id), changed)
+
+    async def fetch(self, command: Command[FetchWorkspace]) -> Reply:
+        scope = Scope.workspace(command.tenant_id, command.payload.workspace_id)
+        seq = await self._write(scope, WorkspaceFetched(branches={"main": "c0ffee"}))
+        return Reply(ok=True, seq=seq, result={"workspace_id": scope.aggregate_id, "branches": {"main": "c0ffee"}})
+
+    async def push(self, command: Command[PushSession]) -> Reply:
+        wanted = command.payload
+        scope = Scope.session(command.tenant_id, wanted.session_id)
+        branch = wanted.branch or "runyard/s"
+        if branch == "taken":
+            files = ["README.md"]
+            raise Conflict("The remote's branch has moved on.", type="sync-conflict", files=files)
+        seq = await self._write(scope, BranchPushed(workspace_id=wanted.workspace_id, branch=branch, commit="c0ffee"))
+        result: dict[str, Any] = {"branch": branch, "commit": "c0ffee", "up_to_date": False, "left_out": []}
+        return Reply(ok=True, seq=seq, result=result)
+
+    async def open_pull_request(self, command: Command[OpenPullRequest]) -> Reply:
+        wanted = command.payload
+        scope = Scope.session(command.tenant_id, wanted.session_id)
+        base, url = wanted.base or "main", "https://github.example/org/repo/pull/7"
+        opened = PullRequestOpened(
+            workspace_id=wanted.workspace_id, branch="b", base=base, number=7, url=url, draft=wanted.draft
+        )
+        result = {"branch": "b", "commit": "c0ffee", "up_to_date": False, "url": url, "number": 7, "existed": False}
+        return Reply(ok=True, seq=await self._write(scope, opened), result=result)
+
+    async def set_credential(self, command: Command[SetCredential]) -> Reply:
+        given = command.payload
+        event = CredentialSet(
+            credential_id=given.credential_id, host=given.host, username=given.username, sealed=given.secret
+        )
+        result = {"credential_id": given.credential_id, "host": given.host, "username": given.username}
+        return Reply(ok=True, seq=await self._write(Scope.team(command.tenant_id), event), result=result)
+
+    async def remove_credential(self, command: Command[RemoveCredential]) -> Reply:
+        event = CredentialRemoved(credential_id=command.payload.credential_id)
+        return await self._done(Scope.team(command.tenant_id), event)
 
     async def _done(self, scope: Scope, *payloads: AnyPayload) -> Reply:
         return Reply(ok=True, seq=await self._write(scope, *payloads))

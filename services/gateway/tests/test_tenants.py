@@ -27,6 +27,8 @@ BODIES: dict[str, Any] = {
     "/api/runs/{run_id}/steer": {"text": "Faster"},
     "/api/runs/{run_id}/approvals/{approval_id}": {"decision": "accept"},
     "/api/teams/{team_id}/sandbox-rules": {"enabled": True},
+    "/api/teams/{team_id}/credentials/{credential_id}": {"host": "github.com", "secret": "a token"},
+    "/api/sessions/{session_id}/pull-request": {"title": "A title"},
     "/api/agents/spawn": {
         "task": "Do it",
         "agentType": "codex",
@@ -34,7 +36,7 @@ BODIES: dict[str, Any] = {
         "teamId": "00000000-0000-4000-8000-000000000000",
     },
 }
-BEHIND = ("/workspace/files", "/diff", "/container/logs", "/container/stats")
+BEHIND = ("/workspace/files", "/diff", "/container/logs", "/container/stats", "/credentials")
 """Parts of routes that another service answers, which is not there in these tests."""
 LISTS = {"/api/workspaces", "/api/sessions", "/api/runs", "/api/stats/dashboard", "/api/health/services"}
 """Routes that name nothing: another tenant gets his own, empty, answer."""
@@ -94,6 +96,7 @@ async def things(story: Story, gateway: Running, nats_client: Client, tenant: st
         "session_id": session,
         "run_id": run,
         "approval_id": "a1",
+        "credential_id": "00000000-0000-4000-8000-00000000000c",
         "path:path": "README.md",
         "reference:path": reference,
     }
@@ -135,7 +138,7 @@ async def test_every_route_wants_a_good_token(gateway: Running, tenant: str, thi
 
 async def test_another_tenant_sees_nothing(gateway: Running, things: dict[str, str], owners: Owners) -> None:
     other = str(uuid.uuid4())
-    names = {value for name, value in things.items() if name not in {"approval_id", "path:path"}}
+    names = {value for name, value in things.items() if name not in {"approval_id", "credential_id", "path:path"}}
     async with gateway.client(other) as client:
         for method, path in ROUTES:
             if path in {"/api/workspaces/import", "/api/sessions"} and method == "POST":

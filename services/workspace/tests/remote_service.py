@@ -5,9 +5,8 @@ from typing import Any
 
 from runyard_chassis.sealing import PublicKey
 from runyard_events import Reply, new_id
-from runyard_events.commands import PushSession, SetCredential
+from runyard_events.commands import PushSession, SetCredential, credential_context
 from runyard_events.subjects import session_subject
-from runyard_workspace.domain.credentials import context_of
 
 from .conftest import Running, import_of
 from .remote_servers import TOKEN, USER, GitServer
@@ -22,7 +21,7 @@ async def sign_in(
     service: Running, host: str, secret: str = TOKEN, *, identifier: str = "c1", username: str = USER
 ) -> Reply:
     key = (await service.http.get("/credentials/key", headers=admin(service))).json()["public_key"]
-    context = context_of(service.tenant, identifier, host.lower(), username)
+    context = credential_context(service.tenant, identifier, host.lower(), username)
     sealed = PublicKey(key).seal(secret, context=context)
     return await service.ask(SetCredential(credential_id=identifier, host=host, username=username, secret=sealed))
 

@@ -21,8 +21,8 @@ from runyard_events.commands import (
     OpenPullRequest,
     RemoveCredential,
     SetCredential,
+    credential_context,
 )
-from runyard_workspace.domain.credentials import context_of
 from runyard_workspace.settings import Settings
 
 from .conftest import Running, import_of
@@ -126,7 +126,11 @@ async def test_what_cannot_be_a_credential_is_refused(remote: Running, host: str
 
 async def test_a_secret_sealed_for_something_else_is_refused(remote: Running) -> None:
     key = (await remote.http.get("/credentials/key", headers=admin(remote))).json()["public_key"]
-    for context in ("", context_of(new_id(), "c1", "github.com", USER), context_of(remote.tenant, "c1", "x.com", USER)):
+    for context in (
+        "",
+        credential_context(new_id(), "c1", "github.com", USER),
+        credential_context(remote.tenant, "c1", "x.com", USER),
+    ):
         sealed = PublicKey(key).seal(TOKEN, context=context)
         refused = await remote.ask(SetCredential(credential_id="c1", host="github.com", username=USER, secret=sealed))
         assert refused.problem

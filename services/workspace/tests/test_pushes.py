@@ -102,6 +102,7 @@ async def test_a_remote_branch_that_has_moved_on_is_a_conflict_with_its_files(
     refused = await push(remote, workspace, session)
     assert refused.problem
     assert (refused.problem.status, refused.problem.type) == (409, "sync-conflict")
+    assert refused.problem.extra == {"files": ["README.md"]}
     failed = (await said(remote, session))[-1]
     assert isinstance(failed, BranchPushFailed)
     assert (failed.reason, failed.files) == ("conflict", ("README.md",))

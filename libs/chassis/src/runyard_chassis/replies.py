@@ -9,7 +9,11 @@ def refusal(problem: Problem) -> Reply:
     return Reply(
         ok=False,
         problem=ReplyProblem(
-            status=problem.status, type=problem.type, title=problem.title, detail=problem.detail or ""
+            status=problem.status,
+            type=problem.type,
+            title=problem.title,
+            detail=problem.detail or "",
+            extra=problem.extra,
         ),
     )
 
@@ -24,4 +28,5 @@ def raise_for_problem(reply: Reply) -> Reply:
         return reply
     if reply.problem is None:
         raise InternalError("The command failed.")
-    raise Problem(reply.problem.status, reply.problem.type, reply.problem.title, reply.problem.detail or None)
+    told = reply.problem
+    raise Problem(told.status, told.type, told.title, told.detail or None, **told.extra)

@@ -49,6 +49,17 @@ class Commands:
         reply = await self.ask(caller, payload, timeout_seconds=timeout_seconds)
         return await self.shown(raise_for_problem(reply))
 
+    async def answered(
+        self, caller: Caller, payload: CommandPayload, *, timeout_seconds: float | None = None
+    ) -> Written:
+        """Sends a command whose events no row here shows, and returns what came of it.
+
+        Raises:
+            Problem: as `carry_out`.
+        """
+        reply = raise_for_problem(await self.ask(caller, payload, timeout_seconds=timeout_seconds))
+        return Written(reply.result, reply.seq)
+
     async def ask(self, caller: Caller, payload: CommandPayload, *, timeout_seconds: float | None = None) -> Reply:
         """Sends a command and returns the owner's answer.
 

@@ -20,6 +20,8 @@ class Settings(ServiceSettings):
     command_timeout_seconds: float = Field(default=15, gt=0)
     session_timeout_seconds: float = Field(default=90, gt=0)
     """A session's worktree has to be made within this time."""
+    sync_timeout_seconds: float = Field(default=120, gt=0)
+    """A fetch, a push or a pull request that takes longer is answered with 504 and goes on."""
     import_wait_seconds: float = Field(default=60, gt=0)
     """A clone that takes longer is answered with 202 and goes on."""
     spawn_wait_seconds: float = Field(default=30, gt=0)

@@ -33,6 +33,7 @@ from runyard_events.commands.workspace import (
     RemovePreviewTree,
     RemoveWorktree,
     SetCredential,
+    credential_context,
 )
 
 __all__ = [
@@ -74,5 +75,6 @@ __all__ = [
     "StartRun",
     "SteerRun",
     "command",
+    "credential_context",
     "decode_command",
 ]

@@ -41,6 +41,8 @@ class ReplyProblem(Wire):
     type: str
     title: str
     detail: str
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Further members of the problem."""
 
 
 class Reply(Wire):

@@ -94,13 +94,22 @@ class DetectProject(CommandPayload):
     preview_id: str | None = None
 
 
+def credential_context(tenant_id: str, credential_id: str, host: str, username: str) -> str:
+    """What a credential's secret is sealed for."""
+    return f"runyard-credential\n{tenant_id}\n{credential_id}\n{host}\n{username}"
+
+
 class SetCredential(CommandPayload):
-    """What Git signs in with at a remote's host. `secret` is sealed: only the workspace service can open it."""
+    """What Git signs in with at a remote's host. `secret` is sealed: only the workspace service can open it.
+
+    It is sealed for `credential_context(...)` of this very tenant, id, host and user name.
+    """
 
     TYPE: ClassVar[str] = "workspace.set-credential"
     SUBJECT: ClassVar[str] = "cmd.workspace.set-credential"
     credential_id: str
     host: str
+    """In lower case, without the port 443."""
     username: str
     secret: str
 

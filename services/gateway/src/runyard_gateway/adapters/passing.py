@@ -1,6 +1,8 @@
 """Requests that another service answers: they go there with the caller's token, bodies streamed both ways."""
 
 from collections.abc import AsyncGenerator, Mapping
+from http import HTTPStatus
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -71,6 +73,26 @@ class ServiceBehind:
             raise self._away() from error
         told = {name: answer.headers[name] for name in _TOLD if name in answer.headers}
         return StreamingResponse(_body(answer), status_code=answer.status, headers=told)
+
+    async def read(self, caller: Caller, path: str) -> Any:
+        """What a service answers to a question of our own in the caller's name, as JSON.
+
+        Raises:
+            Problem: 503 when the service is away or refuses, 504 when it does not answer in time.
+        """
+        if self._session is None:
+            raise self._away()
+        url = URL(f"{self._address}{quote(path)}", encoded=True)
+        try:
+            async with self._session.get(url, headers=caller.authorization, allow_redirects=False) as answer:
+                if answer.status != HTTPStatus.OK:
+                    raise self._away()
+                return await answer.json()
+        except TimeoutError as error:
+            detail = f"The {self._name} service did not answer in time."
+            raise TimedOut(detail, type=f"{self._name}-timeout") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise self._away() from error
 
     def _away(self) -> Unavailable:
         return Unavailable(f"The {self._name} service does not answer.", type=f"{self._name}-unavailable")

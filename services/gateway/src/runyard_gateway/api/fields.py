@@ -26,7 +26,8 @@ def _storable(text: str) -> str:
     return text
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """A text without control characters; raises ValueError."""
     if not _CONTROL.isdisjoint(text):
         raise ValueError("must not contain control characters")
     return _storable(text)
@@ -54,10 +55,10 @@ def _json_object(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S"), AfterValidator(_one_line)]
+Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S"), AfterValidator(one_line)]
 """A short text on one line: a title, a name."""
 
-Uri = Annotated[str, StringConstraints(min_length=1, max_length=2048, pattern=r"\S"), AfterValidator(_one_line)]
+Uri = Annotated[str, StringConstraints(min_length=1, max_length=2048, pattern=r"\S"), AfterValidator(one_line)]
 
 Words = Annotated[
     str,

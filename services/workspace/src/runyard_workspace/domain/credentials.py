@@ -66,11 +66,6 @@ def check_parts(username: str, secret: str) -> None:
         raise NotACredential("The secret is empty, too long, or contains control characters.")
 
 
-def context_of(tenant: str, credential_id: str, host: str, username: str) -> str:
-    """What a secret is sealed for."""
-    return f"runyard-credential\n{tenant}\n{credential_id}\n{host}\n{username}"
-
-
 def standing(events: Iterable[Envelope]) -> dict[str, CredentialSet]:
     """The credentials of a team by their ids, those set last at the end."""
     found: dict[str, CredentialSet] = {}

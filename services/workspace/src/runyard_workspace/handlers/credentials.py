@@ -6,12 +6,11 @@ from runyard_chassis import Invalid, get_logger
 from runyard_chassis.sealing import NotSealed, PrivateKey
 from runyard_events import Command, Reply, Scope
 from runyard_events.catalogue import CredentialRemoved, CredentialSet
-from runyard_events.commands import RemoveCredential, SetCredential
+from runyard_events.commands import RemoveCredential, SetCredential, credential_context
 from runyard_workspace.domain.credentials import (
     Credential,
     NotACredential,
     check_parts,
-    context_of,
     credential_for,
     parse_host,
     standing,
@@ -39,7 +38,9 @@ class Credentials:
         given, tenant = command.payload, command.tenant_id
         try:
             host = parse_host(given.host)
-            opened = self._key.open(given.secret, context=context_of(tenant, given.credential_id, host, given.username))
+            opened = self._key.open(
+                given.secret, context=credential_context(tenant, given.credential_id, host, given.username)
+            )
             check_parts(given.username, opened.get_secret_value())
         except (NotACredential, NotSealed) as error:
             raise Invalid(str(error), type="credential-refused") from None
@@ -69,7 +70,7 @@ class Credentials:
         found = credential_for(url, standing(await self._histories.team(tenant)).values())
         if found is None:
             return None
-        context = context_of(tenant, found.credential_id, found.host, found.username)
+        context = credential_context(tenant, found.credential_id, found.host, found.username)
         try:
             return Credential(found.host, found.username, self._key.open(found.sealed, context=context))
         except NotSealed:
