@@ -94,8 +94,8 @@ class Site:
 
     def socket(self, **options: Any) -> Any:
         headers = {"Host": self.host, "Cookie": self.cookie(), **options.pop("headers", {})}
-        found: Any = self.browser.ws_connect(f"http://127.0.0.1:{self.port}/socket", headers=headers, **options)
-        return found
+        connect = cast("Any", self.browser).ws_connect
+        return connect(f"http://127.0.0.1:{self.port}/socket", headers=headers, **options)
 
 
 @pytest_asyncio.fixture

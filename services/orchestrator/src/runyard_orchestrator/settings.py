@@ -3,10 +3,11 @@
 from pydantic import Field, SecretStr
 
 from runyard_chassis import ServiceSettings
+from runyard_orchestrator.preview_settings import PreviewSettings
 from runyard_orchestrator.sandbox_settings import SandboxSettings
 
 
-class Settings(SandboxSettings, ServiceSettings):
+class Settings(SandboxSettings, PreviewSettings, ServiceSettings):
     """Settings of the orchestrator."""
 
     port: int = Field(default=9109, ge=0, le=65535)

@@ -1,0 +1,45 @@
+"""Whether a preview's page answers, and where."""
+
+import contextlib
+import socket
+
+import httpx
+
+_LOOPBACK = "127.0.0.1:"
+
+
+class PreviewPages:
+    """Asks for pages as the proxy does. Any answer will do: an error page is a page."""
+
+    def __init__(self, *, timeout_seconds: float = 5.0) -> None:
+        self._client = httpx.AsyncClient(timeout=timeout_seconds, trust_env=False, follow_redirects=False)
+
+    async def close(self) -> None:
+        """Lets go of connections."""
+        await self._client.aclose()
+
+    async def answering(self, address: str, port: int) -> str | None:
+        """The address that answers: the given one, or the same port where only IPv6 is listened on; None: neither."""
+        others = [f"[::1]:{port}"] if address == f"{_LOOPBACK}{port}" else []
+        for one in (address, *others):
+            if await self._answers(one, port):
+                return one
+        return None
+
+    async def _answers(self, address: str, port: int) -> bool:
+        headers = {"Host": f"localhost:{port}", "Accept": "text/html,*/*", "User-Agent": "runyard-health"}
+        with contextlib.suppress(httpx.HTTPError):
+            async with self._client.stream("GET", f"http://{address}/", headers=headers):
+                return True
+        return False
+
+
+def is_free(port: int) -> bool:
+    """Whether a process of this host could listen on a port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

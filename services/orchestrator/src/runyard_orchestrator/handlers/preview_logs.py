@@ -1,0 +1,108 @@
+"""What previews print, as events: one reader per running preview, at most so many lines a second."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from runyard_events import EventError, EventLog, Redactor, Scope, Writer
+from runyard_events.catalogue import SandboxLogged
+from runyard_events.tasks import end_tasks
+from runyard_orchestrator.adapters.preview_boxes import PreviewBoxes
+from runyard_orchestrator.domain.facts import OWNER
+from runyard_orchestrator.domain.preview import Preview
+from runyard_orchestrator.store.previews import PreviewKey
+
+logger = structlog.get_logger(__name__)
+
+_GATHER_SECONDS = 0.25
+_MOST_AT_ONCE = 200
+_WIDTH = 2000
+_FIRST_LINES = 1000
+
+
+@dataclass(slots=True)
+class _Gathered:
+    lines: list[str] = field(default_factory=list[str])
+    dropped: int = 0
+    there: asyncio.Event = field(default_factory=asyncio.Event)
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while there is nothing that has not been written."""
+
+    def __post_init__(self) -> None:
+        self.told.set()
+
+    def add(self, line: str) -> None:
+        if len(self.lines) < _MOST_AT_ONCE:
+            self.lines.append(line[:_WIDTH])
+        else:
+            self.dropped += 1
+        self.told.clear()
+        self.there.set()
+
+    def take(self) -> tuple[Sequence[str], int]:
+        taken = self.lines, self.dropped
+        self.lines, self.dropped = [], 0
+        self.there.clear()
+        return taken
+
+
+class PreviewLogs:
+    """Follows the output of previews that run here."""
+
+    def __init__(self, log: EventLog, boxes: PreviewBoxes, redactor: Redactor) -> None:
+        self._log = log
+        self._boxes = boxes
+        self._redactor = redactor
+        self._instance = uuid.uuid4().hex[:8]
+        self._followed: dict[PreviewKey, tuple[str, asyncio.Task[None]]] = {}
+
+    def attend(self, key: PreviewKey, preview: Preview, *, begun: bool) -> None:
+        """Follows the preview's container from now on, or no more. `begun`: by this process, from its first line on."""
+        name = preview.container
+        known = self._followed.get(key)
+        if name is None or (known is not None and known[0] == name):
+            # One that has ended is read to its last line before its task ends by itself.
+            return
+        task = asyncio.create_task(self._follow(key, preview, _FIRST_LINES if begun else 0))
+        self._followed[key] = name, task
+        task.add_done_callback(lambda done: self._ended(key, done))
+
+    async def close(self) -> None:
+        """Follows none any more."""
+        await end_tasks(*(task for _, task in self._followed.values()))
+
+    def _ended(self, key: PreviewKey, task: asyncio.Task[None]) -> None:
+        known = self._followed.get(key)
+        if known is not None and known[1] is task:
+            del self._followed[key]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.warning("preview.logs_lost", preview_id=key.preview_id, error=repr(error))
+
+    async def _follow(self, key: PreviewKey, preview: Preview, tail: int) -> None:
+        gathered = _Gathered()
+        telling = asyncio.create_task(self._tell(key, preview, gathered))
+        try:
+            async for line in self._boxes.follow(preview, tail=tail):
+                gathered.add(line)
+            await gathered.told.wait()
+        finally:
+            await end_tasks(telling)
+
+    async def _tell(self, key: PreviewKey, preview: Preview, gathered: _Gathered) -> None:
+        # A number of its own for each process and start: several may have told of the same preview.
+        source = f"{OWNER}.preview.{preview.generation}.{self._instance}"
+        writer = Writer(
+            self._log, scope=Scope.preview(key.tenant_id, key.preview_id), source=source, redactor=self._redactor
+        )
+        while True:
+            await gathered.there.wait()
+            lines, dropped = gathered.take()
+            with contextlib.suppress(EventError):
+                await writer.append(SandboxLogged(lines=tuple(lines), dropped=dropped))
+            if not gathered.there.is_set():
+                gathered.told.set()
+            await asyncio.sleep(_GATHER_SECONDS)

@@ -1,0 +1,366 @@
+"""Keeps previews as they should be: after every change, and from time to time all of them.
+
+One replica at a time does it (the one that reconciles). It remembers nothing that counts: what should be
+follows from the log, what is from the engines. An engine that does not answer proves nothing.
+"""
+
+import asyncio
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from runyard_chassis import Problem
+from runyard_events import EventError, LogUnavailable, derived_id
+from runyard_events.catalogue import Method, Payload, PreviewFailed, PreviewFailure, PreviewReady, PreviewStarting
+from runyard_events.tasks import end_tasks
+from runyard_orchestrator.adapters.leadership import Leadership
+from runyard_orchestrator.adapters.ledger import Cause
+from runyard_orchestrator.adapters.preview_boxes import PreviewBoxes, shown_tail
+from runyard_orchestrator.adapters.preview_files import NotPrepared, PreviewFiles
+from runyard_orchestrator.adapters.preview_pages import PreviewPages, is_free
+from runyard_orchestrator.domain.preview import Preview
+from runyard_orchestrator.domain.preview_upkeep import (
+    Append,
+    Begin,
+    Box,
+    Clear,
+    Fail,
+    Look,
+    Patience,
+    Prepare,
+    Provision,
+    Remove,
+    Step,
+    container_name,
+    free_port,
+    next_step,
+)
+from runyard_orchestrator.domain.rules import Installation, Rules, rules_of
+from runyard_orchestrator.handlers.preview_desk import PreviewDesk
+from runyard_orchestrator.handlers.preview_logs import PreviewLogs
+from runyard_orchestrator.store.previews import PreviewKey
+from runyard_sandbox import EngineAway, ProvisionFailed, SandboxFault
+
+logger = structlog.get_logger(__name__)
+
+_AT_ONCE = 1000
+_MOST_STEPS = 40
+_AGAIN_SECONDS = 1.0
+_LOOK_SECONDS = 0.3
+_RETRY_SECONDS = 5.0
+_ENGINE_SECONDS = 120.0
+_LEFTOVERS = timedelta(days=1)
+_AWAY = (LogUnavailable, DBAPIError, OSError, TimeoutError)
+
+
+@dataclass(slots=True)
+class _Health:
+    """When a preview's page was looked at last, and how often in a row it has not answered."""
+
+    looked: float = 0.0
+    misses: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Previews:
+    """Looks after the previews of all teams."""
+
+    desk: PreviewDesk
+    boxes: PreviewBoxes
+    files: PreviewFiles
+    pages: PreviewPages
+    logs: PreviewLogs
+    has_files: Callable[[str, Preview], Awaitable[bool]]
+    installation: Installation
+    leadership: Leadership
+    patience: Patience
+    every_seconds: float
+    health_seconds: float
+    _due: set[PreviewKey] = field(default_factory=set[PreviewKey])
+    _awake: asyncio.Event = field(default_factory=asyncio.Event)
+    _at_work: dict[PreviewKey, asyncio.Task[None]] = field(default_factory=dict[PreviewKey, asyncio.Task[None]])
+    _timers: dict[PreviewKey, asyncio.TimerHandle] = field(default_factory=dict[PreviewKey, asyncio.TimerHandle])
+    _health: dict[PreviewKey, _Health] = field(default_factory=dict[PreviewKey, _Health])
+    _hints: dict[PreviewKey, set[str]] = field(default_factory=dict[PreviewKey, set[str]])
+    _names: dict[str, PreviewKey] = field(default_factory=dict[str, PreviewKey])
+    _strangers: set[str] = field(default_factory=set[str])
+    _cleared: set[PreviewKey] = field(default_factory=set[PreviewKey])
+    _begun: set[str] = field(default_factory=set[str])
+    _ports: dict[PreviewKey, int] = field(default_factory=dict[PreviewKey, int])
+    _choosing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def wake(self, key: PreviewKey) -> None:
+        """Something about this preview has changed: look at it."""
+        self._due.add(key)
+        self._awake.set()
+
+    async def run(self) -> None:
+        """Looks after them until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._pass_by())
+                tasks.create_task(self._work())
+                for method in self.boxes.methods:
+                    tasks.create_task(self._listen(method))
+        finally:
+            for timer in self._timers.values():
+                timer.cancel()
+            await end_tasks(*self._at_work.values())
+            await self.logs.close()
+
+    async def once(self) -> None:
+        """One look at everything, if this process leads.
+
+        Raises:
+            LogUnavailable, DBAPIError: something is away; nothing is concluded from what could not be seen.
+        """
+        if not await self.leadership.held():
+            return
+        found = await self.boxes.all()
+        keys = set(await self.desk.rows.to_be_looked_after(_AT_ONCE, datetime.now(UTC) - _LEFTOVERS))
+        strangers: dict[str, Box] = {}
+        for key, boxes in found.items():
+            if (await self.desk.preview(key)).status == "absent":
+                strangers.update({box.name: box for box in boxes})
+                continue
+            self._hints[key] = {box.name for box in boxes}
+            keys.add(key)
+        for name in self._strangers & strangers.keys():
+            logger.warning("preview.orphan_removed", name=name)
+            await self._remove(strangers[name])
+        self._strangers = set(strangers)
+        for key in keys:
+            self.wake(key)
+
+    async def look_at(self, key: PreviewKey) -> None:
+        """Takes one preview to where it should be, step by step."""
+        if not await self.leadership.held():
+            return
+        for _ in range(_MOST_STEPS):
+            preview = await self.desk.preview(key)
+            if preview.status == "absent":
+                return
+            step = next_step(
+                preview,
+                await self._boxes_of(key, preview),
+                has_files=await self.has_files(key.tenant_id, preview),
+                cleared=key in self._cleared,
+                now=datetime.now(UTC),
+                patience=self.patience,
+            )
+            if step is None:
+                return
+            again = await self._take(key, preview, step)
+            if again is not None:
+                self._later(key, again)
+                return
+
+    async def _take(self, key: PreviewKey, preview: Preview, step: Step) -> float | None:
+        """Takes a step; seconds after which to look again, None: at once."""
+        match step:
+            case Append(payload):
+                await self._say(key, preview, payload)
+            case Prepare():
+                await self._prepare(key, preview)
+            case Begin():
+                await self._begin(key, preview)
+            case Provision():
+                await self._provision(key, preview)
+            case Look(box):
+                return await self._look(key, preview, box)
+            case Fail(reason, message, exit_code):
+                await self._fail(key, preview, reason, message, exit_code)
+            case Remove() | Clear() | None:
+                await self._tidy(key, preview, step)
+        return None
+
+    async def _tidy(self, key: PreviewKey, preview: Preview, step: Remove | Clear | None) -> None:
+        for box in step.boxes if isinstance(step, Remove) else ():
+            await self._remove(box)
+        if isinstance(step, Clear):
+            await self.files.remove(key, preview)
+            self._cleared.add(key)
+
+    async def _prepare(self, key: PreviewKey, preview: Preview) -> None:
+        method, _ = await self._where(key)
+        try:
+            prepared = await self.files.prepare(key, preview, boxed=method != "process")
+        except NotPrepared as error:
+            await self._fail(key, preview, error.reason, error.message)
+        else:
+            await self._say(key, preview, prepared)
+
+    async def _begin(self, key: PreviewKey, preview: Preview, method: Method | None = None) -> None:
+        if method is None:
+            method, _ = await self._where(key)
+        async with self._choosing:
+            taken = await self.desk.rows.ports() | {port for other, port in self._ports.items() if other != key}
+            port = await self._free_port(key, preview, taken, on_host=method == "process")
+            if port is None:
+                await self._fail(key, preview, "no_port", "All ports of previews (5000-8999) are taken.")
+                return
+            self._ports[key] = port
+        generation = preview.generation + 1
+        name = container_name(key.preview_id, generation)
+        self._begun.add(name)
+        starting = PreviewStarting(generation=generation, method=method, port=port, container_name=name)
+        await self._say(key, preview, starting)
+
+    async def _free_port(
+        self, key: PreviewKey, preview: Preview, taken: frozenset[int], *, on_host: bool
+    ) -> int | None:
+        hint, wanted = zlib.crc32(key.preview_id.encode()), preview.port
+        while (port := free_port(taken, wanted, hint)) is not None:
+            if not on_host or await asyncio.to_thread(is_free, port):
+                return port
+            taken |= {port}
+        return None
+
+    async def _provision(self, key: PreviewKey, preview: Preview) -> None:
+        self._health.pop(key, None)
+        try:
+            await self.boxes.provision(key, preview)
+        except (ProvisionFailed, EngineAway) as error:
+            _, rules = await self._where(key)
+            if preview.method != "process" and rules.process_fallback:
+                logger.warning("preview.falls_back", preview_id=key.preview_id, error=str(error))
+                await self._begin(key, preview, "process")
+            elif isinstance(error, ProvisionFailed):
+                await self._fail(key, preview, "create_failed", str(error))
+            else:
+                raise
+        else:
+            self._attend(key, preview)
+
+    def _attend(self, key: PreviewKey, preview: Preview) -> None:
+        self.logs.attend(key, preview, begun=preview.container_name in self._begun)
+
+    async def _look(self, key: PreviewKey, preview: Preview, box: Box) -> float | None:
+        self._attend(key, preview)
+        health = self._health.setdefault(key, _Health())
+        if preview.status == "ready":
+            wait = health.looked + (_RETRY_SECONDS if health.misses else self.health_seconds) - time.monotonic()
+            if health.looked and wait > 0:
+                return wait
+        port = preview.port or 0
+        found = await self.pages.answering(preview.address or box.address or f"127.0.0.1:{port}", port)
+        health.looked, health.misses = time.monotonic(), 0 if found else health.misses + 1
+        if preview.status == "starting":
+            if found is None:
+                return _LOOK_SECONDS
+            await self._say(
+                key, preview, PreviewReady(generation=preview.generation, address=found, took_ms=_age(preview))
+            )
+            return self.health_seconds
+        if health.misses >= self.patience.retries:
+            await self._fail(key, preview, "unhealthy", "Its page does not answer any more.")
+            return None
+        return _RETRY_SECONDS if found is None else self.health_seconds
+
+    async def _fail(
+        self, key: PreviewKey, preview: Preview, reason: PreviewFailure, message: str, exit_code: int | None = None
+    ) -> None:
+        has_said = preview.status in ("starting", "ready")
+        tail = shown_tail(await self.boxes.tail(preview)) if has_said else ()
+        failed = PreviewFailed(
+            generation=preview.generation, reason=reason, message=message, exit_code=exit_code, log_tail=tail
+        )
+        logger.info("preview.failed", preview_id=key.preview_id, reason=reason)
+        await self._say(key, preview, failed)
+
+    async def _say(self, key: PreviewKey, seen: Preview, payload: Payload) -> None:
+        """Appends what follows from the preview as it was seen, unless it has changed since."""
+        cause = Cause(derived_id("previews", key.tenant_id, key.preview_id, seen.stream_seq))
+        await self.desk.decide(key, lambda preview: (payload,) if preview.stream_seq == seen.stream_seq else (), cause)
+
+    async def _where(self, key: PreviewKey) -> tuple[Method, Rules]:
+        """Where the next start of a preview goes, by the team's rules of now."""
+        rules = rules_of(self.installation, await self.desk.rows.rules(key.tenant_id))
+        method = self.installation.method if rules.enabled else "process"
+        return method if method in self.boxes.methods else "process", rules
+
+    async def _boxes_of(self, key: PreviewKey, preview: Preview) -> Sequence[Box]:
+        generations = {one for one in (preview.generation, preview.generation - 1) if one > 0}
+        names = {container_name(key.preview_id, one) for one in generations} | self._hints.pop(key, set())
+        self._names.update(dict.fromkeys(names, key))
+        found = await self.boxes.named(sorted(names))
+        if preview.container is None:
+            self._ports.pop(key, None)
+            self._health.pop(key, None)
+        # The same name may stand for two engines' boxes after a fallback: only the one of the right method is wanted.
+        wanted = [box for box in found if box.name == preview.container and box.method == preview.method]
+        return [*wanted, *(box for box in found if box.name != preview.container)]
+
+    async def _remove(self, box: Box) -> None:
+        await self.boxes.remove(box)
+        self._names.pop(box.name, None)
+        self._begun.discard(box.name)
+
+    async def _pass_by(self) -> None:
+        while True:
+            try:
+                await self.once()
+            except (*_AWAY, EventError, SandboxFault) as error:
+                logger.warning("previews.waiting", error=str(error) or type(error).__name__)
+            await asyncio.sleep(self.every_seconds)
+
+    async def _listen(self, method: Method) -> None:
+        while True:
+            try:
+                async for name in self.boxes.changes(method):
+                    if name in self._names:
+                        self.wake(self._names[name])
+            except SandboxFault as error:
+                logger.info("previews.engine_away", method=method, error=str(error))
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _work(self) -> None:
+        while True:
+            await self._awake.wait()
+            self._awake.clear()
+            for key in sorted(self._due):
+                if key not in self._at_work:
+                    self._due.discard(key)
+                    if (timer := self._timers.pop(key, None)) is not None:
+                        timer.cancel()
+                    task = asyncio.create_task(self._safely(key))
+                    self._at_work[key] = task
+                    task.add_done_callback(lambda _, key=key: self._done(key))
+
+    def _done(self, key: PreviewKey) -> None:
+        self._at_work.pop(key, None)
+        if key in self._due:
+            self._awake.set()
+
+    async def _safely(self, key: PreviewKey) -> None:
+        """One preview that cannot be seen to must not keep the others waiting."""
+        try:
+            await self.look_at(key)
+        except EngineAway as error:
+            await self._without_engine(key, error)
+        except (*_AWAY, EventError, Problem, SandboxFault) as error:
+            logger.warning("preview.postponed", preview_id=key.preview_id, error=str(error) or type(error).__name__)
+            self._later(key, _AGAIN_SECONDS)
+        except Exception:
+            logger.exception("preview.failed_to_be_seen_to", preview_id=key.preview_id)
+
+    async def _without_engine(self, key: PreviewKey, error: EngineAway) -> None:
+        preview = await self.desk.preview(key)
+        if preview.status == "starting" and _age(preview) > _ENGINE_SECONDS * 1000:
+            await self._fail(key, preview, "engine_away", str(error))
+        self._later(key, _AGAIN_SECONDS)
+
+    def _later(self, key: PreviewKey, seconds: float) -> None:
+        if (timer := self._timers.pop(key, None)) is not None:
+            timer.cancel()
+        self._timers[key] = asyncio.get_running_loop().call_later(max(seconds, 0.05), self.wake, key)
+
+
+def _age(preview: Preview) -> int:
+    """Milliseconds since its status is what it is."""
+    return int((datetime.now(UTC) - (preview.changed_at or datetime.now(UTC))).total_seconds() * 1000)

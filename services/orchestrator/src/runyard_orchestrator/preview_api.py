@@ -1,0 +1,47 @@
+"""What previews print, for the gateway. The public API is the gateway's."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel
+
+from runyard_chassis import CallerDep, NotFound
+from runyard_orchestrator.preview_app import Previewing
+from runyard_orchestrator.store.previews import PreviewKey
+
+router = APIRouter(tags=["previews"])
+Tail = Annotated[int, Query(ge=1, le=2000)]
+
+
+class PreviewLine(BaseModel):
+    """One line that a preview printed."""
+
+    at: datetime | None
+    text: str
+    stream: Literal["stdout", "stderr"]
+
+
+class PreviewOutput(BaseModel):
+    """The last lines of a preview's present container; none while it has none."""
+
+    lines: list[PreviewLine]
+
+
+def _previews(request: Request) -> Previewing:
+    found = getattr(request.app.state, "previews", None)
+    if not isinstance(found, Previewing):
+        raise TypeError("the service has not started")
+    return found
+
+
+@router.get("/previews/{preview_id}/logs")
+async def logs(
+    preview_id: str, caller: CallerDep, previews: Annotated[Previewing, Depends(_previews)], tail: Tail = 200
+) -> PreviewOutput:
+    """What it printed last."""
+    preview = await previews.desk.preview(PreviewKey(caller.tenant, preview_id))
+    if preview.status in ("absent", "deleted"):
+        raise NotFound("There is no such preview.", type="preview-not-found")
+    lines = await previews.boxes.tail(preview, tail) if preview.container is not None else []
+    return PreviewOutput(lines=[PreviewLine(at=one.at, text=one.text, stream=one.stream) for one in lines])

@@ -1,0 +1,114 @@
+"""Wires what looks after previews."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from nats.aio.client import Client
+
+from runyard_chassis import Database
+from runyard_events import CommandBus, EventLog, Projector, StoredEvent
+from runyard_events.catalogue import Method
+from runyard_orchestrator.adapters.homes import owner_of
+from runyard_orchestrator.adapters.leadership import Leadership
+from runyard_orchestrator.adapters.preview_boxes import PreviewBoxes
+from runyard_orchestrator.adapters.preview_files import PreviewFiles
+from runyard_orchestrator.adapters.preview_ledger import PreviewLedger
+from runyard_orchestrator.adapters.preview_pages import PreviewPages
+from runyard_orchestrator.domain.preview_upkeep import Patience
+from runyard_orchestrator.domain.rules import Installation
+from runyard_orchestrator.handlers.preview_commands import PreviewCommands
+from runyard_orchestrator.handlers.preview_desk import PreviewDesk
+from runyard_orchestrator.handlers.preview_logs import PreviewLogs
+from runyard_orchestrator.handlers.previews import Previews
+from runyard_orchestrator.settings import Settings
+from runyard_orchestrator.store.previews import PREVIEW_EVENTS, PreviewKey, PreviewRows, apply_previews
+from runyard_orchestrator.store.tables import checkpoints
+from runyard_sandbox import Provisioner
+from runyard_sandbox.process import ProcessProvisioner, ProcessSettings
+
+PROCESSES = "previews"
+"""The folder of previews that are processes, below `agents_root`."""
+_INSIDE = {"HOME": "/tmp", "npm_config_cache": "/tmp/.npm", "PIP_NO_CACHE_DIR": "1"}  # noqa: S108 - the box's own
+
+
+@dataclass(frozen=True, slots=True)
+class Previewing:
+    """What the rest of the service needs of previews."""
+
+    projector: Projector
+    desk: PreviewDesk
+    boxes: PreviewBoxes
+    keeper: Previews
+    commands: PreviewCommands
+
+
+def previewing(
+    settings: Settings,
+    stack: AsyncExitStack,
+    *,
+    client: Client,
+    log: EventLog,
+    database: Database,
+    leadership: Leadership,
+    installation: Installation,
+    provisioner: Provisioner | None,
+) -> Previewing:
+    """Everything about previews, ready to be run. Processes can always be had; containers where there are any."""
+    processes = ProcessProvisioner(ProcessSettings(folder=settings.agents_root / PROCESSES))
+    stack.push_async_callback(processes.close)
+    engines: dict[Method, Provisioner] = {"process": processes}
+    if provisioner is not None:
+        engines[provisioner.method] = provisioner
+    boxes = PreviewBoxes(engines, {method: _environment(settings, method) for method in engines})
+    pages = PreviewPages(timeout_seconds=settings.preview_health_timeout_seconds)
+    stack.push_async_callback(pages.close)
+    rows = PreviewRows(database)
+    projector = Projector(
+        name="orchestrator-previews",
+        log=log,
+        client=client,
+        subjects=[PREVIEW_EVENTS],
+        sessions=database.session,
+        checkpoints=checkpoints,
+        apply=apply_previews,
+        after_commit=lambda batch: _wake(keeper, batch),
+    )
+    desk = PreviewDesk(PreviewLedger(log, settings.redactor), rows, projector)
+    commands = PreviewCommands(desk, log, lambda key: keeper.wake(key))  # noqa: PLW0108 - it is made below
+    keeper = Previews(
+        desk=desk,
+        boxes=boxes,
+        files=PreviewFiles(CommandBus(client), owner_of(settings.sandbox_user)),
+        pages=pages,
+        logs=PreviewLogs(log, boxes, settings.redactor),
+        has_files=commands.has_files,
+        installation=installation,
+        leadership=leadership,
+        patience=Patience(
+            start=settings.preview_start_seconds,
+            retries=settings.preview_health_retries,
+            recoveries=settings.preview_recoveries,
+        ),
+        every_seconds=settings.reconcile_seconds,
+        health_seconds=settings.preview_health_seconds,
+    )
+    return Previewing(projector, desk, boxes, keeper, commands)
+
+
+def _wake(keeper: Previews, batch: Sequence[StoredEvent]) -> None:
+    for stored in batch:
+        keeper.wake(PreviewKey(stored.address.tenant_id, stored.address.aggregate_id))
+
+
+def _environment(settings: Settings, method: Method) -> Mapping[str, str]:
+    if method != "process":
+        return {**_INSIDE, **settings.preview_environment}
+    cache = settings.agents_root / "cache"
+    found = {"npm_config_cache": str(cache / "npm"), "PIP_CACHE_DIR": str(cache / "pip")}
+    # Where packages come from is said in the stack's own home; the preview gets a home of its own.
+    home = Path.home()
+    configured = {"NPM_CONFIG_USERCONFIG": home / ".npmrc", "PIP_CONFIG_FILE": home / ".config/pip/pip.conf"}
+    found |= {name: str(path) for name, path in configured.items() if path.is_file()}
+    return {**found, **settings.preview_environment}

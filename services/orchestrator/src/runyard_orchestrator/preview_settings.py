@@ -1,0 +1,18 @@
+"""What the orchestrator can be told about previews; environment names are the fields' names in capitals."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+
+class PreviewSettings(BaseSettings):
+    """Settings of previews."""
+
+    preview_start_seconds: float = Field(default=600, gt=0)
+    """A preview whose page does not answer by then has failed."""
+    preview_health_seconds: float = Field(default=30, gt=0)
+    preview_health_timeout_seconds: float = Field(default=5, gt=0)
+    preview_health_retries: int = Field(default=3, ge=1)
+    preview_recoveries: int = Field(default=3, ge=0)
+    """How often a preview that has vanished is brought back by itself."""
+    preview_environment: dict[str, str] = Field(default_factory=dict[str, str])
+    """What previews are told besides (JSON), wherever they run."""
