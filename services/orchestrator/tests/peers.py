@@ -27,7 +27,18 @@ from runyard_events.catalogue import (
     WorktreeOpened,
     WorktreeRemoved,
 )
-from runyard_events.commands import Command, OpenWorktree, RemoveWorktree, StartRun, decode_command
+from runyard_events.commands import (
+    Command,
+    CommandBus,
+    OpenWorktree,
+    PrepareSandbox,
+    ReleaseSandbox,
+    RemoveWorktree,
+    Reply,
+    StartInSandbox,
+    StartRun,
+    decode_command,
+)
 from runyard_events.leases import BUCKET
 from runyard_events.topology import COMMANDS
 
@@ -81,6 +92,7 @@ class FakeWorkspace:
     def __init__(self, client: Client, log: EventLog) -> None:
         self.queue = Queue(client, "workspace", self._handle)
         self._log = log
+        self._bus = CommandBus(client)
         self.fails = False
         self.is_open = asyncio.Event()
         self.is_open.set()
@@ -100,6 +112,11 @@ class FakeWorkspace:
     async def _handle(self, command: Command[Any]) -> None:
         await self.is_open.wait()
         asked = command.payload
+        if isinstance(asked, PrepareSandbox | ReleaseSandbox):
+            path = f"/workspaces/w/worktrees/{asked.session_id}"
+            mounts = [{"source": path, "target": path, "read_only": False}]
+            await self._bus.reply(command, Reply(ok=True, result={"path": path, "branch": "run", "mounts": mounts}))
+            return
         scope = Scope.session(command.tenant_id, asked.session_id)
         stands = await self._log.last(scope.subject("effect"))
         writer = Writer(self._log, scope=scope, source="workspace", next_seq=stands.event.seq + 1 if stands else 1)
@@ -169,8 +186,10 @@ class FakeRun:
 class FakeRunner:
     """Takes start commands, holds the lease, starts the run and hands it to the test (or completes it itself)."""
 
-    def __init__(self, client: Client, log: EventLog, *, runner_type: str = "codex") -> None:
-        self.queue = Queue(client, f"runner-{runner_type}", self._handle)
+    def __init__(
+        self, client: Client, log: EventLog, *, runner_type: str = "codex", durable: str | None = None
+    ) -> None:
+        self.queue = Queue(client, durable or f"runner-{runner_type}", self._handle)
         self._client = client
         self._log = log
         self._type = runner_type
@@ -193,7 +212,9 @@ class FakeRunner:
         last = await self._log.last(scope.subject("lifecycle"))
         if last is None or last.event.type in TERMINAL_TYPES:
             return
-        lease = await self.leases.acquire(command.payload.run_id, "runner-1")
+        run_id, session_id = command.payload.run_id, command.payload.session_id
+        in_container = isinstance(command.payload, StartInSandbox)
+        lease = await self.leases.acquire(f"{session_id}.{run_id}" if in_container else run_id, "runner-1")
         writer = Writer(self._log, scope=scope, source=f"runner-{self._type}.1", provider=self._type)
         run = FakeRun(command, writer, last.stream_seq, self.leases, lease)
         native = command.payload.native_thread_id or f"native-{command.payload.session_id}"

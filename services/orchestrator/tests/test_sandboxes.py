@@ -1,0 +1,336 @@
+"""A session's container comes, goes and comes back as its runs need it, on real NATS and PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+
+from runyard_chassis import Service
+from runyard_chassis.tokens import SESSION_AUDIENCE, SESSION_KEY, Tokens, derive_key
+from runyard_events import EventLog, Reply
+from runyard_events.catalogue import SandboxRules
+from runyard_events.commands import ControlSandbox, DeleteSession, SandboxAction, SetSandboxRules
+from runyard_events.subjects import session_subject
+from runyard_events.topology import COMMANDS, sandbox_durable
+from runyard_orchestrator.app import build
+from runyard_orchestrator.settings import Settings
+from runyard_sandbox import ProvisionFailed
+
+from .boxed import BoxedRunner
+from .conftest import KEY, World
+from .engine import MemoryEngine
+
+
+@dataclass
+class Yard:
+    """The world with an engine, and what a test asks of both."""
+
+    world: World
+    engine: MemoryEngine
+    runner: BoxedRunner
+    settings: Settings
+    client: Client
+
+    @asynccontextmanager
+    async def serving(self, **more: Any) -> AsyncGenerator[Service, None]:
+        service = build(self.settings.model_copy(update=more), self.engine)
+        async with service.app.router.lifespan_context(service.app):
+            yield service
+
+    async def control(self, session_id: str, action: SandboxAction) -> Reply:
+        return await self.world.ask(ControlSandbox(session_id=session_id, action=action))
+
+    async def statuses(self, session_id: str) -> list[str]:
+        subject = session_subject(self.world.tenant, session_id, "sandbox")
+        return [stored.event.type.removeprefix("sandbox.") async for stored in self.world.log.replay(subject)]
+
+    async def ended(self, session_id: str, run_id: str, how: str = "run.completed") -> Any:
+        return (await self.world.seen(session_id, how, run_id=run_id)).event.payload
+
+    def name(self, session_id: str, epoch: int = 1) -> str:
+        return f"runyard-{session_id[:8]}-{epoch}"
+
+
+@pytest.fixture
+async def yard(
+    surroundings: World, nats_client: Client, event_log: EventLog, settings: Settings, tmp_path: Path
+) -> AsyncIterator[Yard]:
+    runner = BoxedRunner(nats_client, event_log)
+    engine = MemoryEngine(main=runner.main)
+    hasty = {
+        "sandbox": "docker",
+        "reconcile_seconds": 0.2,
+        "sandbox_backoff_seconds": 0.05,
+        "agents_root": tmp_path,
+        "resend_seconds": 2.0,
+    }
+    yield Yard(surroundings, engine, runner, settings.model_copy(update=hasty), nats_client)
+    await engine.shut_down()
+
+
+async def test_a_run_is_worked_on_in_a_container_of_its_session(yard: Yard) -> None:
+    async with yard.serving():
+        session_id = await yard.world.session()
+        first = await yard.world.prompt(session_id)
+        await yard.ended(session_id, first)
+        second = await yard.world.prompt(session_id)
+        await yard.ended(session_id, second)
+
+    assert await yard.statuses(session_id) == ["requested", "creating", "running"]
+    (spec,) = yard.engine.specs
+    assert (spec.name, spec.owner_id, spec.epoch) == (yard.name(session_id), session_id, 1)
+    assert {mount.target for mount in spec.mounts} == {f"/workspaces/w/worktrees/{session_id}", "/agents"}
+    assert spec.env["NATS_URL"] == "nats://runyard:4222"
+    claims = Tokens(derive_key(KEY, SESSION_KEY), SESSION_AUDIENCE).verify(spec.env["SESSION_TOKEN"])
+    assert (claims.tenant, claims.session, claims.epoch, claims.run) == (yard.world.tenant, session_id, 1, None)
+    dispatched = await yard.world.seen(session_id, "run.dispatched", run_id=first)
+    assert dispatched.event.payload.method == "docker"
+    assert [one.native_thread_id for one in yard.runner.starts] == [None, f"native-{session_id}"]
+    assert not yard.world.runner.queue.seen
+
+
+async def test_a_container_that_dies_is_replaced_and_the_run_goes_on(yard: Yard) -> None:
+    yard.runner.holds = True
+    async with yard.serving():
+        session_id = await yard.world.session()
+        run_id = await yard.world.prompt(session_id)
+        await yard.world.seen(session_id, "run.started", run_id=run_id)
+        yard.engine.print(yard.name(session_id), "one", "two")
+        yard.engine.out_of_memory(yard.name(session_id))
+        await yard.world.seen(session_id, "run.resumed", run_id=run_id)
+        yard.runner.let_go(run_id)
+        await yard.ended(session_id, run_id)
+
+        failed = (await yard.world.seen(session_id, "sandbox.error")).event.payload
+    assert (failed.reason, failed.exit_code, failed.log_tail) == ("out_of_memory", 137, ("one", "two"))
+    assert await yard.statuses(session_id) == [
+        *("requested", "creating", "running", "error"),
+        *("requested", "creating", "running"),
+    ]
+    assert yard.engine.most_at_once[session_id] == 1
+    assert [held.spec.epoch for held in yard.engine.of(session_id)] == [2]
+
+
+async def test_one_that_vanishes_unseen_is_found_by_the_next_look(yard: Yard) -> None:
+    yard.runner.holds = True
+    async with yard.serving():
+        session_id = await yard.world.session()
+        run_id = await yard.world.prompt(session_id)
+        await yard.world.seen(session_id, "run.started", run_id=run_id)
+        yard.engine.lose(yard.name(session_id))
+        assert (await yard.world.seen(session_id, "sandbox.error")).event.payload.reason == "vanished"
+        yard.runner.let_go(run_id)
+        await yard.ended(session_id, run_id)
+
+
+async def test_a_container_that_keeps_dying_is_given_up_with_its_run(yard: Yard) -> None:
+    yard.engine.main = None
+    yard.engine.failures = [ProvisionFailed("no room") for _ in range(9)]
+    async with yard.serving(sandbox_restarts=2):
+        session_id = await yard.world.session()
+        run_id = await yard.world.prompt(session_id)
+        error = await yard.ended(session_id, run_id, "run.error")
+
+    assert error.reason == "sandbox_failed"
+    assert "no room" in error.message
+    statuses = await yard.statuses(session_id)
+    assert statuses.count("requested") == 3
+    assert statuses[-1] == "error"
+    assert (await yard.world.types(session_id, run_id))[-2:] == ["ui.run.error", "run.error"]
+
+
+async def test_where_the_team_allows_it_a_plain_process_takes_over(yard: Yard) -> None:
+    yard.world.runner.completes = True
+    yard.engine.failures = [ProvisionFailed("there is no image", reason="image_missing")]
+    async with yard.serving():
+        rules = SetSandboxRules(rules=SandboxRules(process_fallback=True))
+        assert (await yard.world.ask(rules)).ok
+        session_id = await yard.world.session()
+        run_id = await yard.world.prompt(session_id)
+        await yard.ended(session_id, run_id)
+        dispatched = [
+            one.event.payload
+            for one in await yard.world.events(session_id, run_id)
+            if one.event.type == "run.dispatched"
+        ]
+    assert [one.method for one in dispatched] == ["docker", "process"]
+    assert "there is no image" in dispatched[1].reason
+    assert not yard.runner.starts
+
+
+async def test_switching_off_holds_from_the_next_run_on(yard: Yard) -> None:
+    yard.runner.holds = True
+    yard.world.runner.completes = True
+    async with yard.serving():
+        session_id = await yard.world.session()
+        first = await yard.world.prompt(session_id)
+        await yard.world.seen(session_id, "run.started", run_id=first)
+        reply = await yard.world.ask(SetSandboxRules(rules=SandboxRules(enabled=False)))
+        assert reply.result["effective"]["method"] == "process"
+        yard.runner.let_go(first)
+        await yard.ended(session_id, first)
+        assert (await yard.world.seen(session_id, "sandbox.stopped")).event.payload.reason == "switched_off"
+        second = await yard.world.prompt(session_id)
+        await yard.ended(session_id, second)
+        refused = await yard.control(session_id, "start")
+        assert refused.problem is not None
+        assert (refused.problem.status, refused.problem.type) == (409, "sandboxes-off")
+    assert [one.payload.run_id for one in yard.world.runner.queue.seen] == [second]
+
+
+async def test_an_idle_container_stops_and_the_next_prompt_starts_it_again(yard: Yard) -> None:
+    async with yard.serving(sandbox_idle_seconds=1):
+        session_id = await yard.world.session()
+        await yard.ended(session_id, await yard.world.prompt(session_id))
+        assert (await yard.world.seen(session_id, "sandbox.stopped")).event.payload.reason == "idle"
+        second = await yard.world.prompt(session_id)
+        await yard.ended(session_id, second)
+
+    assert [one.epoch for one in yard.engine.specs] == [1]
+    assert yard.runner.starts[-1].native_thread_id == f"native-{session_id}"
+
+
+async def test_a_person_starts_pauses_resumes_stops_and_deletes_a_container(yard: Yard) -> None:
+    async with yard.serving():
+        session_id = await yard.world.session()
+        none = await yard.control(session_id, "stop")
+        assert none.problem is not None
+        assert (none.problem.status, none.problem.type) == (409, "sandbox-absent")
+        assert (await yard.control(session_id, "create")).result["status"] == "running"
+        assert (await yard.control(session_id, "create")).result["epoch"] == 1
+        name = yard.name(session_id)
+
+        assert (await yard.control(session_id, "pause")).result["status"] == "paused"
+        await until(lambda: yard.engine.held[name].sandbox.status == "paused")
+        assert (await yard.control(session_id, "start")).result["status"] == "running"
+        assert yard.engine.held[name].sandbox.status == "running"
+        assert (await yard.control(session_id, "stop")).result["status"] == "stopped"
+        await until(lambda: yard.engine.held[name].sandbox.status == "stopped")
+        assert (await yard.control(session_id, "start")).result["epoch"] == 1
+        home = yard.settings.agents_root / "sandbox" / session_id
+        assert home.is_dir()
+        assert (await yard.control(session_id, "delete")).result["status"] == "deleted"
+        await until(lambda: not yard.engine.held and not home.exists())
+        assert (await yard.control(session_id, "create")).result["epoch"] == 2
+
+
+async def test_a_container_in_use_is_not_taken_away(yard: Yard) -> None:
+    yard.runner.holds = True
+    async with yard.serving():
+        session_id = await yard.world.session()
+        run_id = await yard.world.prompt(session_id)
+        await yard.world.seen(session_id, "run.started", run_id=run_id)
+        for action in ("stop", "pause", "delete"):
+            refused = await yard.control(session_id, action)
+            assert refused.problem is not None
+            assert (refused.problem.status, refused.problem.type) == (409, "sandbox-in-use")
+        yard.runner.let_go(run_id)
+        await yard.ended(session_id, run_id)
+
+
+async def test_with_its_session_everything_of_a_container_goes(yard: Yard) -> None:
+    async with yard.serving():
+        session_id = await yard.world.session()
+        await yard.ended(session_id, await yard.world.prompt(session_id))
+        await yard.world.ask(DeleteSession(session_id=session_id))
+        assert (await yard.world.seen(session_id, "sandbox.deleted")).event.payload.reason == "session_deleted"
+
+    assert not yard.engine.held
+    assert not (yard.settings.agents_root / "sandbox" / session_id).exists()
+    names = [one.name for one in await yard.client.jetstream().consumers_info(COMMANDS)]
+    assert sandbox_durable(session_id) not in names
+
+
+async def test_what_belongs_to_nobody_is_removed(yard: Yard) -> None:
+    async with yard.serving():
+        session_id = await yard.world.session()
+        await yard.control(session_id, "create")
+        spec = yard.engine.specs[0]
+        await yard.engine.provision(replace(spec, owner_id="nobody", name="stray-1"))
+        await yard.engine.provision(replace(spec, epoch=7, name="stray-7"))
+        await until(lambda: set(yard.engine.held) == {spec.name})
+
+
+async def test_a_new_process_finds_everything_as_it_was_and_makes_nothing_twice(yard: Yard) -> None:
+    yard.runner.holds = True
+    async with yard.serving():
+        session_id = await yard.world.session()
+        run_id = await yard.world.prompt(session_id)
+        await yard.world.seen(session_id, "run.started", run_id=run_id)
+    yard.runner.holds = False
+    async with yard.serving():
+        yard.runner.let_go(run_id)
+        await yard.ended(session_id, run_id)
+        await yard.ended(session_id, await yard.world.prompt(session_id))
+    assert [one.epoch for one in yard.engine.specs] == [1]
+    assert "error" not in await yard.statuses(session_id)
+
+
+async def test_two_replicas_make_one_container(yard: Yard) -> None:
+    async with yard.serving(), yard.serving():
+        sessions = await asyncio.gather(*(yard.world.session() for _ in range(3)))
+        runs = {session_id: await yard.world.prompt(session_id) for session_id in sessions}
+        for session_id, run_id in runs.items():
+            await yard.ended(session_id, run_id)
+    assert sorted(one.owner_id for one in yard.engine.specs) == sorted(sessions)
+
+
+async def test_nothing_is_concluded_while_the_engine_is_away(yard: Yard) -> None:
+    yard.runner.holds = True
+    async with yard.serving() as service:
+        session_id = await yard.world.session()
+        run_id = await yard.world.prompt(session_id)
+        await yard.world.seen(session_id, "run.started", run_id=run_id)
+        yard.engine.go_away()
+        async with yard.world.http(service) as http:
+
+            async def detail(beginning: str) -> bool:
+                ready = await http.get("/ready")
+                assert ready.status_code == 200
+                return ready.json()["details"]["sandboxes"].startswith(beginning)
+
+            await until(lambda: detail("away"))
+            yard.runner.let_go(run_id)
+            await yard.ended(session_id, run_id)
+            yard.engine.come_back()
+            await until(lambda: detail("ok"))
+    assert "error" not in await yard.statuses(session_id)
+
+
+async def test_a_run_waits_for_an_engine_and_not_for_ever(yard: Yard) -> None:
+    yard.engine.go_away()
+    async with yard.serving(sandbox_engine_seconds=1.5):
+        session_id = await yard.world.session()
+        run_id = await yard.world.prompt(session_id)
+        error = await yard.ended(session_id, run_id, "run.error")
+        assert error.reason == "sandbox_failed"
+        assert "engine" in error.message
+        yard.engine.come_back()
+        await yard.ended(session_id, await yard.world.prompt(session_id))
+
+
+async def test_where_sandboxes_are_switched_off_altogether_what_was_is_brought_to_rest(yard: Yard) -> None:
+    yard.runner.holds = True
+    async with yard.serving():
+        session_id = await yard.world.session()
+        run_id = await yard.world.prompt(session_id)
+        await yard.world.seen(session_id, "run.started", run_id=run_id)
+    service = build(yard.settings.model_copy(update={"sandbox": "off"}))
+    async with service.app.router.lifespan_context(service.app):
+        assert (await yard.ended(session_id, run_id, "run.error")).reason == "sandbox_failed"
+        assert (await yard.world.seen(session_id, "sandbox.stopped")).event.payload.reason == "switched_off"
+
+
+async def until(holds: Callable[[], bool | Awaitable[bool]]) -> None:
+    """An engine in memory tells nobody that it has been asked: it is looked at again and again."""
+    async with asyncio.timeout(20):
+        while True:
+            found = holds()
+            if found is True or (not isinstance(found, bool) and await found):
+                return
+            await asyncio.sleep(0.02)
