@@ -14,12 +14,20 @@ from runyard_chassis.problems import Unavailable
 
 Check = Callable[[], Awaitable[Any]]
 """Returns (anything but False) when what it looks at works, raises when it does not."""
+Detail = Callable[[], str]
+"""Says how something is without which the service still does its work."""
 
 _log = get_logger(__name__)
 
 
-def health_router(checks: Mapping[str, Check], registry: CollectorRegistry, *, check_timeout: float) -> APIRouter:
-    """Routes `/health`, `/ready` and `/metrics`."""
+def health_router(
+    checks: Mapping[str, Check],
+    registry: CollectorRegistry,
+    *,
+    check_timeout: float,
+    details: Mapping[str, Detail] | None = None,
+) -> APIRouter:
+    """Routes `/health`, `/ready` and `/metrics`. `details` are shown by `/ready` and never make it fail."""
     router = APIRouter(tags=["service"])
 
     @router.get("/health", summary="Is the process alive?")
@@ -38,7 +46,8 @@ def health_router(checks: Mapping[str, Check], registry: CollectorRegistry, *, c
         failing = sorted(name for name, outcome in results.items() if outcome != "ok")
         if failing:
             raise Unavailable(f"Not ready: {', '.join(failing)}.", type="not-ready", checks=results)
-        return {"status": "ok", "checks": results}
+        shown = {name: detail() for name, detail in (details or {}).items()}
+        return {"status": "ok", "checks": results, **({"details": shown} if shown else {})}
 
     @router.get("/metrics", response_class=Response, include_in_schema=False)
     async def metrics() -> Response:  # pyright: ignore[reportUnusedFunction]

@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from runyard_chassis import tracing
 from runyard_chassis.auth import Tokens
 from runyard_chassis.errors import install_problem_handlers, problem_responses, problem_schemas
-from runyard_chassis.health import Check, health_router
+from runyard_chassis.health import Check, Detail, health_router
 from runyard_chassis.metrics import HttpMetrics, new_registry
 from runyard_chassis.middleware import BodyLimit, EndStreams, RequestContext
 from runyard_chassis.settings import ServiceSettings
@@ -37,6 +37,7 @@ def create_app(
     *,
     settings: ServiceSettings | None = None,
     ready: Mapping[str, Check] | None = None,
+    details: Mapping[str, Detail] | None = None,
     lifespan: Lifespan | None = None,
     tokens: Tokens | None = None,
     description: str = "",
@@ -45,10 +46,10 @@ def create_app(
 ) -> FastAPI:
     """An app with `/health`, `/ready`, `/metrics`, problems, request ids, a body limit and quick stops.
 
-    `ready` names the checks behind `/ready`; `tokens` (by default the users' tokens under
-    `settings.jwt_secret_key`) is what `CallerDep` verifies with. On `app.state`: `tokens`, `metrics` (the
-    app's own CollectorRegistry, for the service's metrics), `stopping` (an Event set when the service
-    stops; event streams are ended by it) and `tracer_provider`.
+    `ready` names the checks behind `/ready`, `details` what it shows besides; `tokens` (by default the
+    users' tokens under `settings.jwt_secret_key`) is what `CallerDep` verifies with. On `app.state`:
+    `tokens`, `metrics` (the app's own CollectorRegistry, for the service's metrics), `stopping` (an Event set
+    when the service stops; event streams are ended by it) and `tracer_provider`.
     """
     settings = settings or ServiceSettings()
     package_version = _version_of(service)
@@ -78,7 +79,7 @@ def create_app(
     app.state.stopping = stopping
     app.state.tracer_provider = provider
     install_problem_handlers(app)
-    app.include_router(health_router(ready or {}, registry, check_timeout=check_timeout))
+    app.include_router(health_router(ready or {}, registry, check_timeout=check_timeout, details=details))
     return app
 
 

@@ -8,7 +8,10 @@ from typing import Any
 
 from runyard_events.connection import inbox_prefix
 from runyard_events.leases import BUCKET as LEASES
-from runyard_events.topology import COMMANDS, EVENTS, OUTPUTS
+from runyard_events.topology import COMMANDS, EVENTS, OUTPUTS, sandbox_durable
+
+_READERS = 4
+"""What a runner reads at once for one run: its control events, and a look back."""
 
 SERVICES = ("gateway", "orchestrator", "workspace", "runner-codex", "runner-claude", "llm-gateway")
 
@@ -24,6 +27,35 @@ def permissions_for(service: str) -> dict[str, Any]:
         "publish": {"allow": publish},
         "subscribe": {"allow": [f"{inbox_prefix(service)}.>"]},
     }
+
+
+def session_permissions(tenant_id: str, session_id: str) -> dict[str, Any]:
+    """What the runner in a session's own container may do: this session's runs, and nothing beside them."""
+    run = f"ev.{tenant_id}.session.{session_id}.run.*"
+    key = f"$KV.{LEASES}.{session_id}.*"
+    # Consumers by name: whoever may create one under any name may also change another's.
+    names = session_consumers(session_id)
+    publish = [
+        *(f"{run}.{family}" for family in ("lifecycle", "ui", "raw")),
+        *(
+            f"$JS.API.CONSUMER.CREATE.{EVENTS}.{name}.{run}.{what}"
+            for name in names
+            for what in ("lifecycle", "ui", "raw", ">")
+        ),
+        *(f"$JS.API.CONSUMER.DELETE.{EVENTS}.{name}" for name in names),
+        *_last(f"{run}.lifecycle", f"{run}.ui", f"{run}.raw"),
+        *_work(COMMANDS, sandbox_durable(session_id)),
+        key,
+        f"$JS.API.DIRECT.GET.KV_{LEASES}.{key}",
+        "$JS.FC.>",
+    ]
+    inbox = f"{inbox_prefix(sandbox_durable(session_id))}.>"
+    return {"publish": {"allow": publish}, "subscribe": {"allow": [inbox]}}
+
+
+def session_consumers(session_id: str) -> list[str]:
+    """The names of the consumers that a session's container may make to read with."""
+    return [f"{sandbox_durable(session_id)}-{number}" for number in range(_READERS)]
 
 
 def _read(*filters: str) -> list[str]:
@@ -99,8 +131,22 @@ _PUBLISH: dict[str, list[str]] = {
         "ev.*.session.*.lifecycle",
         f"{_ANY_RUN}.lifecycle",
         f"{_ANY_RUN}.ui",
+        "ev.*.preview.*.lifecycle",
+        "ev.*.preview.*.telemetry",
+        "ev.*.session.*.sandbox",
+        "ev.*.session.*.telemetry",
+        "ev.*.team.*.lifecycle",
         "cmd.workspace.>",
         "cmd.runner.>",
+        "cmd.sandbox.>",
+        # The consumers of sandboxes, one per session, come and go with them.
+        f"$JS.API.CONSUMER.CREATE.{COMMANDS}.*.cmd.sandbox.>",
+        f"$JS.API.CONSUMER.DELETE.{COMMANDS}.*",
+        f"$JS.API.STREAM.PURGE.{COMMANDS}",
+        *_read("ev.*.team.*.lifecycle"),
+        *_last("ev.*.team.*.lifecycle"),
+        *_read("ev.*.preview.*.lifecycle"),
+        *_last("ev.*.preview.*.lifecycle"),
         *_read("ev.*.session.>"),
         *_last("ev.*.session.>", "ev.*.workspace.*.lifecycle"),
         *_work(COMMANDS, "orchestrator"),
@@ -139,6 +185,6 @@ _PUBLISH: dict[str, list[str]] = {
     "llm-gateway": [
         f"{_ANY_RUN}.llm",
         *_read(f"{_ANY_RUN}.llm", f"{_ANY_RUN}.lifecycle"),
-        *_last(f"{_ANY_RUN}.llm"),
+        *_last(f"{_ANY_RUN}.llm", f"{_ANY_RUN}.lifecycle", "ev.*.session.*.lifecycle", "ev.*.session.*.sandbox"),
     ],
 }

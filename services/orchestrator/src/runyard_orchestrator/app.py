@@ -10,11 +10,12 @@ from prometheus_client import Counter
 from runyard_chassis import CommandServer, Database, Service, create_app
 from runyard_events import CommandBus, EventLog, Leases, Redactor, connect
 from runyard_events.leases import BUCKET as LEASES
-from runyard_orchestrator import api
+from runyard_orchestrator import api, preview_api
 from runyard_orchestrator.adapters.errands import Errands
 from runyard_orchestrator.adapters.leadership import Leadership
 from runyard_orchestrator.adapters.ledger import Ledger
 from runyard_orchestrator.adapters.projections import Projections
+from runyard_orchestrator.adapters.provisioners import provisioner_of
 from runyard_orchestrator.domain.decisions import Limits
 from runyard_orchestrator.domain.repair import Patience
 from runyard_orchestrator.handlers.commands import Commands
@@ -22,16 +23,23 @@ from runyard_orchestrator.handlers.desk import Desk
 from runyard_orchestrator.handlers.keeping import kept_going
 from runyard_orchestrator.handlers.process import Process
 from runyard_orchestrator.handlers.reconciler import Reconciler
+from runyard_orchestrator.preview_app import previewing
+from runyard_orchestrator.sandbox_app import Sandboxing, errands_of, installation_of, sandboxing
 from runyard_orchestrator.settings import Settings
 from runyard_orchestrator.store.reading import Rows
 from runyard_orchestrator.store.tables import SCHEMA
+from runyard_sandbox import Provisioner
 
 NAME = "orchestrator"
 PACKAGE = "runyard_orchestrator"
 
 
-def build(settings: Settings) -> Service:
-    """The service, ready to be served; it connects when it starts."""
+def build(settings: Settings, provisioner: Provisioner | None = None) -> Service:
+    """The service, ready to be served; it connects when it starts.
+
+    `provisioner` is what the settings ask for unless it is given.
+    """
+    provisioner = provisioner or provisioner_of(settings)
     database = Database(settings.database_url, SCHEMA)
     server = CommandServer(settings, NAME, concurrency=settings.command_concurrency)
 
@@ -44,22 +52,53 @@ def build(settings: Settings) -> Service:
             await database.migrate(PACKAGE)
             log, rows = EventLog(client), Rows(database)
             projections = Projections(client, log, database)
-            redactor = _redactor(settings)
+            redactor, bus = settings.redactor, CommandBus(client)
+            containers = errands_of(client, database) if provisioner else None
             desk = Desk(
                 log=log,
                 ledger=Ledger(log, redactor),
                 rows=rows,
                 projections=projections,
-                errands=Errands(CommandBus(client), rows),
+                errands=Errands(bus, rows, containers),
+                installation=installation_of(settings),
             )
-            app.state.rows = rows
-            await stack.enter_async_context(kept_going(projections=projections.run))
+            leadership = Leadership(database, "runyard-reconciler")
+            stack.push_async_callback(leadership.give_up)
+            boxes = sandboxing(
+                settings,
+                client=client,
+                log=log,
+                database=database,
+                desk=desk,
+                leadership=leadership,
+                provisioner=provisioner,
+            )
+            if provisioner is not None:
+                stack.push_async_callback(provisioner.close)
+            previews = previewing(
+                settings,
+                stack,
+                client=client,
+                log=log,
+                database=database,
+                leadership=leadership,
+                installation=installation_of(settings),
+                provisioner=provisioner,
+            )
+            app.state.rows, app.state.sandboxing, app.state.previews = rows, boxes, previews
+            await stack.enter_async_context(kept_going(projections=projections.run, previews=previews.projector.run))
             await projections.caught_up()
+            await previews.projector.caught_up.wait()
             process = Process(client, desk)
-            reconciler = await _reconciler(settings, client, desk, Leadership(database, "runyard-reconciler"))
+            reconciler = await _reconciler(settings, client, desk, leadership)
             reconciler.ended = _counter(app)
-            await stack.enter_async_context(kept_going(process=process.run, reconciler=reconciler.run))
+            projections.changed = boxes.keeper.wake if provisioner else None
+            loops = {"process": process.run, "reconciler": reconciler.run, "sandboxes": boxes.keeper.run}
+            loops["preview-keeper"] = previews.keeper.run
+            await stack.enter_async_context(kept_going(**loops))
             _commands(settings, desk, log, redactor).register(server)
+            boxes.commands.register(server)
+            previews.commands.register(server)
             await stack.enter_async_context(server)
             yield
 
@@ -67,10 +106,12 @@ def build(settings: Settings) -> Service:
         NAME,
         settings=settings,
         ready={"database": database.ping, "nats": server.check},
+        details={"sandboxes": lambda: _engine_status(app, provisioner)},
         lifespan=lifespan,
         description="Sessions and runs: who may run, who waits, and what became of them.",
     )
     app.include_router(api.router)
+    app.include_router(preview_api.router)
     return Service(NAME, app, settings.host, settings.port, settings.shutdown_grace_seconds)
 
 
@@ -82,6 +123,7 @@ async def _reconciler(settings: Settings, client: Client, desk: Desk, leadership
         start_limit=settings.start_limit_seconds,
         session_limit=settings.session_limit_seconds,
         resend=settings.resend_seconds,
+        container_lease_grace=settings.sandbox_lease_grace_seconds,
     )
     return Reconciler(
         client=client,
@@ -118,9 +160,11 @@ def _counter(app: FastAPI) -> Callable[[str], None]:
     return lambda event_type: repairs.labels(event_type).inc()
 
 
-def _redactor(settings: Settings) -> Redactor:
-    fingerprints = frozenset(settings.redaction_fingerprints.replace(",", " ").split())
-    return Redactor(settings.redaction_salt.get_secret_value(), fingerprints)
+def _engine_status(app: FastAPI, provisioner: Provisioner | None) -> str:
+    if provisioner is None:
+        return "off"
+    boxes: Sandboxing | None = getattr(app.state, "sandboxing", None)
+    return boxes.keeper.engine.status if boxes else "not started"
 
 
 async def _connect(settings: Settings) -> Client:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
 PACKAGE_HOSTS = (
@@ -74,6 +74,9 @@ class SandboxSettings(BaseSettings):
     """Where the networks of sessions are taken from."""
     sandbox_subnet_prefix: int = Field(default=29, ge=24, le=29)
 
+    sandbox_environment: dict[str, str] = Field(default_factory=lambda: {"CODEX_SANDBOX_TYPE": "danger-full-access"})
+    """What runners in containers are told besides (JSON); the container is the sandbox, the agent needs none."""
+
     agents_root: Path = Path("/var/lib/runyard/agents")
     """Agents' folders in containers are below `sandbox` there, one per session."""
 
@@ -88,13 +91,27 @@ class SandboxSettings(BaseSettings):
     sandbox_service_network: str | None = None
     """Compose: the engine's network where the proxy finds the services by name. None: they are on this host."""
     sandbox_relay_folder: Path | None = None
-    """Without a service network: where the sockets lie that lead from the proxy to this host's services."""
+    """A folder that the proxy shares; by sockets in it it reaches this host's services. None: below `agents_root`."""
+    sandbox_relay_volume: str | None = None
+    """Compose: the engine's volume that the relay folder is."""
     llm_gateway_url: str = "http://127.0.0.1:9108"
     gateway_url: str = "http://127.0.0.1:9101"
+    orchestrator_url: str = "http://127.0.0.1:9109"
 
+    sandbox_shared_folder: Path | None = None
+    """A folder whose storage the platform mounts too (Dokploy, Kubernetes); worktrees and agents' folders are in it."""
     dokploy_url: str | None = None
+    dokploy_api_key: SecretStr = SecretStr("")
     dokploy_network: str | None = None
+    dokploy_shared_folder: str | None = None
+    """Where Dokploy's hosts have the shared folder."""
+    dokploy_read_only_folder: str | None = None
+    """Where they have it mounted read-only besides: Dokploy's own mounts are always writable."""
+    dokploy_accept_unhardened: bool = False
+    """Whether containers with a writable root and all default capabilities will do; Dokploy has no others."""
     kubernetes_namespace: str = "runyard"
+    kubernetes_claim: str | None = None
+    """The claim of the storage that the shared folder is on."""
 
     @property
     def allowed_hosts(self) -> tuple[str, ...]:

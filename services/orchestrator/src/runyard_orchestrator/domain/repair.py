@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from runyard_events.catalogue import ErrorReason, Payload, RunCancelled, RunError, UiRunCancelled, UiRunError
+from runyard_orchestrator.domain.rules import OUR_CONTAINERS
 from runyard_orchestrator.domain.run import Run
 
 
@@ -18,6 +19,8 @@ class Patience:
     start_limit: float = 3600
     session_limit: float = 600
     resend: float = 30
+    container_lease_grace: float = 180
+    """As `lease_grace`, for runs in containers of ours: one that is replaced takes longer to come back."""
 
 
 def verdict(run: Run, *, now: datetime, absent_seconds: float | None, patience: Patience) -> tuple[Payload, ...]:
@@ -44,7 +47,10 @@ def verdict(run: Run, *, now: datetime, absent_seconds: float | None, patience: 
 
 
 def _at_work(run: Run, now: datetime, absent_seconds: float | None, patience: Patience) -> tuple[Payload, ...]:
-    if absent_seconds is not None and absent_seconds >= patience.lease_grace:
+    if run.method == "external":
+        absent_seconds = None  # nobody there holds a lease
+    grace = patience.container_lease_grace if run.method in OUR_CONTAINERS else patience.lease_grace
+    if absent_seconds is not None and absent_seconds >= grace:
         return _error("runner_lost", "The runner was lost and no other took the run over.")
     worked = _seconds(run.started_at, now) - run.paused_seconds
     if run.status != "waiting_approval" and worked > run.time_limit_seconds + patience.time_limit_margin:

@@ -42,6 +42,8 @@ class Sandbox:
     failed_at: tuple[datetime, ...] = ()
     created_at: datetime | None = None
     """Of the first container."""
+    requested_at: datetime | None = None
+    """Since when its container is wanted."""
     epoch_at: datetime | None = None
     """Since when its container is being made: its token is as old."""
     changed_at: datetime | None = None
@@ -102,6 +104,7 @@ def _requested(sandbox: Sandbox, epoch: int, method: Method, purpose: str, at: d
         epoch=epoch,
         method=method,
         purpose=purpose,
+        requested_at=at,
         name=sandbox.name if same else None,
         image=sandbox.image if same else None,
         native_id=sandbox.native_id if same else None,

@@ -23,6 +23,8 @@ from runyard_orchestrator.adapters.ledger import Cause
 from runyard_orchestrator.domain.facts import Decision, Planned
 from runyard_orchestrator.domain.owed import Errand, OpenTree, Start
 from runyard_orchestrator.domain.repair import Absences, Patience, resend_number, verdict
+from runyard_orchestrator.domain.rules import OUR_CONTAINERS
+from runyard_orchestrator.domain.run import Run
 from runyard_orchestrator.domain.state import State
 from runyard_orchestrator.handlers.desk import Desk
 from runyard_orchestrator.store.reading import OpenRun, SessionKey
@@ -88,7 +90,7 @@ class Reconciler:
         if len(found) < _AT_ONCE:
             self._absences.keep_only({one.run_id for one in found})
         for one in found:
-            held = await self.leases.holder(one.run_id) is not None
+            held = await self.leases.holder(lease_key(one.key.session_id, one.run_id, one.run)) is not None
             absent = self._absences.observe(one.run_id, held=held, now=time.monotonic())
             await self._safely(one.key, self.look_at(one, absent))
 
@@ -148,6 +150,11 @@ class Reconciler:
             await work
         except Problem as problem:
             logger.warning("reconciler.skipped", session_id=key.session_id, problem=problem.type)
+
+
+def lease_key(session_id: str, run_id: str, run: Run) -> str:
+    """The name of a run's lease: in a container it stands below its session, so that it can be kept from others."""
+    return f"{session_id}.{run_id}" if run.method in OUR_CONTAINERS else run_id
 
 
 def _cause(key: SessionKey, run_id: str = "") -> Cause:

@@ -134,6 +134,7 @@ sandboxes = Table(
     Column("exit_code", Integer),
     Column("failed_at", ARRAY(DateTime(timezone=True)), nullable=False),
     _time("created_at"),
+    _time("requested_at"),
     _time("epoch_at"),
     _time("changed_at"),
     Column("forgotten_seq", BigInteger, nullable=False),

@@ -35,6 +35,7 @@ def upgrade() -> None:
         sa.Column("exit_code", sa.Integer),
         sa.Column("failed_at", sa.ARRAY(sa.DateTime(timezone=True)), nullable=False),
         _time("created_at"),
+        _time("requested_at"),
         _time("epoch_at"),
         _time("changed_at"),
         sa.Column("forgotten_seq", sa.BigInteger, nullable=False),

@@ -1,0 +1,162 @@
+"""Containers of sessions, as the provisioner of this installation makes them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+
+from runyard_chassis.tokens import Tokens
+from runyard_events import CommandBus, CommandTimeout, LogUnavailable
+from runyard_events.commands import PrepareSandbox, command
+from runyard_orchestrator.adapters.homes import Homes
+from runyard_orchestrator.domain.facts import OWNER
+from runyard_orchestrator.domain.sandbox import Sandbox
+from runyard_orchestrator.domain.situation import Situation
+from runyard_orchestrator.store.reading import SessionKey
+from runyard_sandbox import EngineAway, Limits, Mount, NotThere, Provisioner, ProvisionFailed, SandboxFault, Spec
+from runyard_sandbox import Sandbox as Container
+
+logger = structlog.get_logger(__name__)
+
+HOME_INSIDE = "/agents"
+_PREPARE_SECONDS = 120
+_TAIL_LINES = 20
+_TAIL_WIDTH = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outfit:
+    """What every agent's container gets: addresses as it sees them, limits, user."""
+
+    user: str
+    limits: Limits
+    nats_url: str
+    llm_gateway_url: str
+    app_url: str
+    proxy_url: str
+    token_lifetime: timedelta
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class Containers:
+    """Makes, finds and ends the containers of sessions."""
+
+    def __init__(
+        self, provisioner: Provisioner, *, bus: CommandBus, homes: Homes, tokens: Tokens, outfit: Outfit
+    ) -> None:
+        self.provisioner = provisioner
+        self._bus = bus
+        self._homes = homes
+        self._tokens = tokens
+        self._outfit = outfit
+
+    async def provision(self, key: SessionKey, at: Situation, name: str) -> Container:
+        """Makes and starts a session's container, with what it is to see of the disk and a token of its own.
+
+        Raises:
+            ProvisionFailed: it cannot be had.
+            EngineAway: the engine does not answer.
+            LogUnavailable: the workspace service does not answer.
+        """
+        path, mounts = await self._files(key)
+        try:
+            home = await self._homes.ensure(key.session_id)
+        except OSError as error:
+            raise ProvisionFailed(f"The agent's folder cannot be made: {error.strerror}") from error
+        box, outfit = at.sandbox, self._outfit
+        return await self.provisioner.provision(
+            Spec(
+                name=name,
+                purpose="agent",
+                tenant_id=key.tenant_id,
+                owner_id=key.session_id,
+                epoch=box.epoch,
+                image=box.image or at.installation.image(at.runner_type),
+                env=self._environment(key, box, path),
+                mounts=(*mounts, Mount(home, HOME_INSIDE)),
+                working_directory=path,
+                user=outfit.user,
+                limits=outfit.limits,
+                runtime=at.rules.runtime,
+            )
+        )
+
+    async def start(self, name: str) -> Container | None:
+        """Starts one at rest again; None when it is not there any more."""
+        try:
+            return await self.provisioner.start(name)
+        except NotThere:
+            return None
+
+    async def of(self, key: SessionKey, names: Sequence[str]) -> list[Container]:
+        """Those of these names that are there and this session's own.
+
+        Raises:
+            EngineAway: the engine does not answer.
+        """
+        found = [await self.provisioner.find(name) for name in names]
+        return [one for one in found if one is not None and owner_of_container(one) == key]
+
+    async def tail(self, name: str) -> tuple[str, ...]:
+        """The last lines that one printed, as far as they can be had."""
+        lines: list[str] = []
+        try:
+            async for line in self.provisioner.logs(name, tail=_TAIL_LINES):
+                lines.append(line.text[:_TAIL_WIDTH])  # noqa: PERF401 - what was read before a fault counts
+        except (SandboxFault, TimeoutError, OSError) as error:
+            logger.info("sandbox.no_tail", name=name, error=str(error))
+        return tuple(lines[-_TAIL_LINES:])
+
+    async def delete(self, name: str) -> None:
+        """Removes one with all that was made for it."""
+        await self.provisioner.delete(name)
+
+    async def _files(self, key: SessionKey) -> tuple[str, tuple[Mount, ...]]:
+        asked = command(
+            PrepareSandbox(session_id=key.session_id, owner=self._outfit.user),
+            tenant_id=key.tenant_id,
+            actor=f"service:{OWNER}",
+        )
+        try:
+            reply = await self._bus.request(asked, timeout=_PREPARE_SECONDS)
+        except CommandTimeout as error:
+            raise LogUnavailable(str(error)) from error
+        if not reply.ok:
+            why = reply.problem.detail if reply.problem else "no reason given"
+            raise ProvisionFailed(f"The session's files cannot be given to a container: {why}")
+        mounts = (
+            Mount(Path(one["source"]), one["target"], read_only=one["read_only"]) for one in reply.result["mounts"]
+        )
+        return str(reply.result["path"]), tuple(mounts)
+
+    def _environment(self, key: SessionKey, box: Sandbox, path: str) -> dict[str, str]:
+        outfit = self._outfit
+        proxy_host = outfit.proxy_url.partition("://")[2].partition(":")[0]
+        around = f"{proxy_host},localhost,127.0.0.1"
+        token = self._tokens.mint(
+            tenant=key.tenant_id, session=key.session_id, epoch=box.epoch, lifetime=outfit.token_lifetime
+        )
+        return {
+            **outfit.environment,
+            "SESSION_ID": key.session_id,
+            "SESSION_TOKEN": token,
+            "MAIN_APP_URL": outfit.app_url,
+            "MAIN_APP_WS_URL": outfit.app_url.replace("http", "ws", 1),
+            "WORKSPACE_PATH": path,
+            "NATS_URL": outfit.nats_url,
+            "LLM_GATEWAY_URL": outfit.llm_gateway_url,
+            "AGENTS_ROOT": HOME_INSIDE,
+            **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), outfit.proxy_url),
+            "NO_PROXY": around,
+            "no_proxy": around,
+        }
+
+
+def owner_of_container(container: Container) -> SessionKey:
+    """The session that a container is labelled with."""
+    return SessionKey(container.tenant_id, container.owner_id)
+
+
+__all__ = ["HOME_INSIDE", "Containers", "EngineAway", "Outfit", "owner_of_container"]

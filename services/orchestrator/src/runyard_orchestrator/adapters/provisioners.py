@@ -1,0 +1,118 @@
+"""The provisioner that the settings ask for."""
+
+import os
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+from runyard_chassis.tokens import derive_key
+from runyard_orchestrator.adapters.homes import owner_of
+from runyard_orchestrator.settings import Settings
+from runyard_sandbox import Provisioner
+from runyard_sandbox.docker import DockerProvisioner, DockerSettings, Forward, NetworkSettings
+
+NATS_INSIDE, LLM_INSIDE, APP_INSIDE = 4222, 8086, 8080
+_DECISIONS = 8087
+
+
+def provisioner_of(settings: Settings) -> Provisioner | None:
+    """What makes containers here; None where sandboxes are off.
+
+    Raises:
+        ValueError: something that it needs is not set.
+    """
+    match settings.sandbox:
+        case "off":
+            return None
+        case "docker":
+            return DockerProvisioner(_docker(settings))
+        case "dokploy":
+            return _dokploy(settings)
+        case "kubernetes":
+            return _kubernetes(settings)
+
+
+def decisions_token(settings: Settings) -> str:
+    """What the proxy shows when it asks whether a connection is allowed."""
+    return derive_key(settings.jwt_secret_key, "egress")
+
+
+def _docker(settings: Settings) -> DockerSettings:
+    return DockerSettings(
+        installation=settings.sandbox_installation,
+        images={"agent": settings.sandbox_image, "preview": settings.sandbox_preview_image},
+        proxy_image=settings.sandbox_proxy_image or settings.sandbox_image.replace("{runner}", "codex"),
+        network=NetworkSettings(
+            forwards=(
+                _forward(NATS_INSIDE, settings.nats_url),
+                _forward(LLM_INSIDE, settings.llm_gateway_url),
+                _forward(APP_INSIDE, settings.gateway_url),
+            ),
+            decisions=_forward(_DECISIONS, settings.orchestrator_url),
+            decisions_token=decisions_token(settings),
+            relay_folder=settings.sandbox_relay_folder or settings.agents_root / "relay",
+            relay_volume=settings.sandbox_relay_volume,
+            service_network=settings.sandbox_service_network,
+            subnets=settings.sandbox_subnets,
+            prefix=settings.sandbox_subnet_prefix,
+        ),
+        base_url=settings.docker_host,
+        user=owner_of(settings.sandbox_user),
+    )
+
+
+def _forward(port: int, url: str) -> Forward:
+    """A port inside that leads to the service at this address."""
+    parts = urlsplit(url)
+    if parts.hostname is None or parts.port is None:
+        raise ValueError(f"{url} names no host and port, so containers cannot be led there")
+    return Forward(port, parts.hostname, parts.port)
+
+
+def _dokploy(settings: Settings) -> Provisioner:
+    from runyard_sandbox.dokploy import DokployProvisioner, DokploySettings  # noqa: PLC0415 - most have none
+    from runyard_sandbox.shared import SharedFolder  # noqa: PLC0415
+
+    if not (settings.dokploy_url and settings.dokploy_network and settings.dokploy_api_key.get_secret_value()):
+        raise ValueError("SANDBOX=dokploy needs DOKPLOY_URL, DOKPLOY_API_KEY and DOKPLOY_NETWORK")
+    shared = settings.sandbox_shared_folder
+    return DokployProvisioner(
+        DokploySettings(
+            address=settings.dokploy_url,
+            api_key=settings.dokploy_api_key.get_secret_value(),
+            installation=settings.sandbox_installation,
+            images={"agent": settings.sandbox_image, "preview": settings.sandbox_preview_image},
+            network=settings.dokploy_network,
+            shared=SharedFolder(shared) if shared else None,
+            shared_there=PurePosixPath(settings.dokploy_shared_folder) if settings.dokploy_shared_folder else None,
+            shared_read_only_there=PurePosixPath(settings.dokploy_read_only_folder)
+            if settings.dokploy_read_only_folder
+            else None,
+            image_user=settings.sandbox_user or "10001:10001",
+            accept_unhardened=settings.dokploy_accept_unhardened,
+        )
+    )
+
+
+def _kubernetes(settings: Settings) -> Provisioner:
+    from runyard_sandbox.kubernetes import KubernetesProvisioner, KubernetesSettings, Reach  # noqa: PLC0415
+    from runyard_sandbox.kubernetes.settings import in_cluster  # noqa: PLC0415
+    from runyard_sandbox.shared import SharedFolder  # noqa: PLC0415
+
+    if "KUBERNETES_SERVICE_HOST" not in os.environ:
+        raise ValueError("SANDBOX=kubernetes works in a cluster only: this process is no pod of one")
+    shared = settings.sandbox_shared_folder
+    return KubernetesProvisioner(
+        KubernetesSettings(
+            cluster=in_cluster(),
+            namespace=settings.kubernetes_namespace,
+            installation=settings.sandbox_installation,
+            images={"agent": settings.sandbox_image, "preview": settings.sandbox_preview_image},
+            reach=Reach(proxy={"app.kubernetes.io/component": "runyard-proxy"}),
+            claim=settings.kubernetes_claim,
+            shared=SharedFolder(shared) if shared else None,
+            user=settings.sandbox_user or "10001:10001",
+        )
+    )
+
+
+__all__ = ["decisions_token", "provisioner_of"]

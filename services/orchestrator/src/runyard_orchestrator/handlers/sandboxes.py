@@ -1,0 +1,333 @@
+"""Keeps the containers of sessions as they should be: after every change, and from time to time all of them.
+
+One replica at a time does it (the one that reconciles). It remembers nothing that counts: what should be
+follows from the log, what is from the engine. An engine that does not answer proves nothing.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from runyard_chassis import Problem
+from runyard_events import Conflict, EventError, LogUnavailable, derived_id
+from runyard_events.subjects import parse
+from runyard_events.tasks import end_tasks
+from runyard_orchestrator.adapters.containers import Containers, owner_of_container
+from runyard_orchestrator.adapters.engine_watch import EngineWatch
+from runyard_orchestrator.adapters.homes import Homes
+from runyard_orchestrator.adapters.leadership import Leadership
+from runyard_orchestrator.adapters.ledger import Cause
+from runyard_orchestrator.domain.rules import Installation, rules_of
+from runyard_orchestrator.domain.sandbox import Sandbox
+from runyard_orchestrator.domain.situation import (
+    FailRun,
+    Patience,
+    Situation,
+    Step,
+    TakeBack,
+    Wait,
+    container_name,
+)
+from runyard_orchestrator.domain.state import State
+from runyard_orchestrator.domain.upkeep import next_step
+from runyard_orchestrator.handlers.desk import Desk
+from runyard_orchestrator.handlers.sandbox_steps import Steps
+from runyard_orchestrator.store.reading import SessionKey
+from runyard_orchestrator.store.reading_sandboxes import SandboxRows
+from runyard_sandbox import EngineAway, SandboxFault
+from runyard_sandbox import Sandbox as Container
+
+logger = structlog.get_logger(__name__)
+
+_AT_ONCE = 1000
+_MOST_STEPS = 40
+_AGAIN_SECONDS = 1.0
+_CATCH_UP_SECONDS = 5.0
+_REMEMBERED = 4096
+_AWAY = (LogUnavailable, DBAPIError, OSError, TimeoutError)
+
+Attend = Callable[[SessionKey, Sandbox | None], None]
+
+
+class Sandboxes:
+    """Looks after the sandboxes of all sessions. `containers` is None where they are switched off."""
+
+    def __init__(
+        self,
+        *,
+        desk: Desk,
+        rows: SandboxRows,
+        steps: Steps,
+        homes: Homes,
+        containers: Containers | None,
+        installation: Installation,
+        patience: Patience,
+        leadership: Leadership,
+        every_seconds: float,
+    ) -> None:
+        self._desk = desk
+        self._rows = rows
+        self._steps = steps
+        self._homes = homes
+        self._containers = containers
+        self._installation = installation
+        self._patience = patience
+        self._leadership = leadership
+        self._every = every_seconds
+        self.engine = EngineWatch()
+        self.attend: Attend = lambda key, sandbox: None  # noqa: ARG005
+        """Told each sandbox that runs, and each session (with None) whose does not."""
+        self._due: set[SessionKey] = set()
+        self._awake = asyncio.Event()
+        self._at_work: dict[SessionKey, asyncio.Task[None]] = {}
+        self._hints: dict[SessionKey, list[Container]] = {}
+        self._written: dict[SessionKey, Sandbox] = {}
+        self._names: dict[str, SessionKey] = {}
+        self._strangers: set[str] = set()
+
+    def wake(self, key: SessionKey) -> None:
+        """Something about this session has changed: look at it."""
+        if self._installation.has_sandboxes:
+            self._due.add(key)
+            self._awake.set()
+
+    async def run(self) -> None:
+        """Looks after them until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._pass_by())
+                tasks.create_task(self._work())
+                if self._containers is not None:
+                    tasks.create_task(self._listen(self._containers))
+        finally:
+            await end_tasks(*self._at_work.values())
+
+    async def once(self) -> None:
+        """One look at everything, if this process leads.
+
+        Raises:
+            LogUnavailable, DBAPIError: something is away; nothing is concluded from what could not be seen.
+        """
+        if not await self._leadership.held():
+            return
+        found = await self._all_containers()
+        keys = set(await self._rows.to_be_looked_after(_AT_ONCE))
+        keys |= set(await self._rows.owners(await self._homes.all()))
+        if found is not None:
+            keys |= await self._owners(found)
+        for key in sorted(keys):
+            self._due.add(key)
+        self._awake.set()
+
+    async def look_at(self, key: SessionKey) -> None:
+        """Takes one session's sandbox to where it should be, step by step."""
+        if not await self._leadership.held():
+            return
+        at = await self._situation(key)
+        seen = self._hints.pop(key, None)
+        for _ in range(_MOST_STEPS):
+            step = self._next_step(at, seen) if seen else None
+            if step is not None or not seen:
+                # What the last look at everything saw may be old: whatever is to be done rests on a look of its own.
+                step = self._next_step(at, await self._containers_of(key, at, seen or ()))
+            seen = None
+            if step is None:
+                break
+            if isinstance(step, Wait):
+                self._later(key, step.seconds)
+                break
+            try:
+                after = await self._steps.take(key, at, step, _cause(key))
+            except EngineAway as error:
+                self.engine.away(str(error))
+                break
+            self._remember(key, after)
+            if isinstance(step, TakeBack | FailRun):
+                break  # the rows will show it, and wake us
+            at = replace(await self._situation(key), sandbox=after)
+        self.attend(key, at.sandbox if at.sandbox.status == "running" else None)
+
+    def _next_step(self, at: Situation, containers: Sequence[Container] | None) -> Step | None:
+        return next_step(
+            at, containers, now=datetime.now(UTC), patience=self._patience, away_seconds=self.engine.away_seconds
+        )
+
+    async def _pass_by(self) -> None:
+        while True:
+            try:
+                await self.once()
+            except _AWAY as error:
+                logger.warning("sandboxes.waiting", error=str(error) or type(error).__name__)
+            await asyncio.sleep(self._every)
+
+    async def _work(self) -> None:
+        while True:
+            await self._awake.wait()
+            self._awake.clear()
+            for key in sorted(self._due):
+                if key not in self._at_work:
+                    self._due.discard(key)
+                    task = asyncio.create_task(self._safely(key))
+                    self._at_work[key] = task
+                    task.add_done_callback(lambda _, key=key: self._done(key))
+
+    def _done(self, key: SessionKey) -> None:
+        self._at_work.pop(key, None)
+        if key in self._due:
+            self._awake.set()
+
+    async def _safely(self, key: SessionKey) -> None:
+        """One session that cannot be seen to must not keep the others waiting."""
+        try:
+            await self.look_at(key)
+        except Conflict as conflict:
+            if conflict.last is not None:
+                with contextlib.suppress(*_AWAY):
+                    place = conflict.last.stream_seq
+                    await self._desk.projections.reached(parse(conflict.subject), place, timeout=_CATCH_UP_SECONDS)
+            self._written.pop(key, None)
+            self._later(key, 0.0)
+        except (*_AWAY, EventError, Problem, SandboxFault) as error:
+            logger.warning("sandbox.postponed", session_id=key.session_id, error=str(error) or type(error).__name__)
+            self._later(key, _AGAIN_SECONDS)
+        except Exception:
+            logger.exception("sandbox.failed", session_id=key.session_id)
+
+    async def _listen(self, containers: Containers) -> None:
+        """What the engine tells of containers; while it is away, asks whether it is back."""
+        while True:
+            try:
+                await containers.provisioner.check()
+                self.engine.answered()
+                async for change in containers.provisioner.changes():
+                    key = self._names.get(change.name)
+                    if key is not None:
+                        self.wake(key)
+            except SandboxFault as error:
+                self.engine.away(str(error))
+            await asyncio.sleep(_AGAIN_SECONDS)
+            self._hints.clear()
+            with contextlib.suppress(*_AWAY):
+                await self.once()
+
+    async def _all_containers(self) -> list[Container] | None:
+        if self._containers is None:
+            return []
+        try:
+            found = await self._containers.provisioner.list()
+        except SandboxFault as error:
+            self.engine.away(str(error))
+            return None
+        self.engine.answered()
+        return [one for one in found if one.purpose == "agent"]
+
+    async def _owners(self, found: Sequence[Container]) -> set[SessionKey]:
+        """The sessions of these containers; those that belong to nobody go when they were seen twice."""
+        keys = {owner_of_container(one) for one in found}
+        known = set(await self._rows.owners([key.session_id for key in keys]))
+        by_key: dict[SessionKey, list[Container]] = {}
+        strange: set[str] = set()
+        for one in found:
+            key = owner_of_container(one)
+            epoch = (await self._sandbox(key)).epoch if key in known else -1
+            if one.epoch > epoch:
+                strange.add(one.name)
+            else:
+                by_key.setdefault(key, []).append(one)
+                self._know(one.name, key)
+        await self._reap(name for name in strange if name in self._strangers)
+        self._strangers = strange
+        self._hints.update(by_key)
+        return keys & known
+
+    async def _reap(self, names: Iterable[str]) -> None:
+        for name in names:
+            logger.warning("sandbox.orphan_removed", name=name)
+            if self._containers is not None:
+                try:
+                    await self._containers.delete(name)
+                except SandboxFault as error:
+                    logger.warning("sandbox.orphan_kept", name=name, error=str(error))
+
+    async def _containers_of(self, key: SessionKey, at: Situation, seen: Sequence[Container]) -> list[Container] | None:
+        """Those that may be there; None while the engine does not answer."""
+        if self._containers is None:
+            return []
+        box = at.sandbox
+        names = {container_name(key.session_id, box.epoch)} if box.epoch else set[str]()
+        if box.epoch > 1 and box.status in ("requested", "creating"):
+            names.add(container_name(key.session_id, box.epoch - 1))
+        names |= {one.name for one in seen}
+        for name in names:
+            self._know(name, key)
+        if box.epoch == 1 and box.name is None and not seen:
+            return []  # its first one has never been begun
+        try:
+            found = await self._containers.of(key, sorted(names))
+        except SandboxFault as error:
+            self.engine.away(str(error))
+            return None
+        if names:
+            self.engine.answered()
+        return found
+
+    async def _situation(self, key: SessionKey) -> Situation:
+        state, sandbox = await self._desk.rows.state(key), await self._sandbox(key)
+        has_home = False
+        if sandbox.status == "deleted" or state.session.status in ("deleted", "failed"):
+            has_home = await self._homes.exists(key.session_id)
+        return situation_of(key, state, sandbox, self._installation, has_home=has_home)
+
+    async def _sandbox(self, key: SessionKey) -> Sandbox:
+        """The newest that is known: the rows may not show yet what this process wrote."""
+        stored, written = await self._rows.sandbox(key), self._written.get(key)
+        return written if written is not None and written.stream_seq > stored.stream_seq else stored
+
+    def _remember(self, key: SessionKey, sandbox: Sandbox) -> None:
+        self._written.pop(key, None)
+        self._written[key] = sandbox
+        while len(self._written) > _REMEMBERED:
+            del self._written[next(iter(self._written))]
+
+    def _know(self, name: str, key: SessionKey) -> None:
+        self._names.pop(name, None)
+        self._names[name] = key
+        while len(self._names) > _REMEMBERED:
+            del self._names[next(iter(self._names))]
+
+    def _later(self, key: SessionKey, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._due_again, key)
+
+    def _due_again(self, key: SessionKey) -> None:
+        self._due.add(key)
+        self._awake.set()
+
+
+def situation_of(
+    key: SessionKey, state: State, sandbox: Sandbox, installation: Installation, *, has_home: bool = False
+) -> Situation:
+    """What is known about a session's sandbox, put together."""
+    session, run = state.session, state.active_run
+    last = state.run(session.active_run_id) if session.active_run_id else None
+    return Situation(
+        session=session.status,
+        session_id=key.session_id,
+        runner_type=session.runner_type,
+        sandbox=sandbox,
+        rules=rules_of(installation, state.rules),
+        installation=installation,
+        run_id=session.active_run_id if run else None,
+        run=run,
+        idle_since=last.completed_at if last else None,
+        has_open_runs=bool(state.open_runs),
+        has_home=has_home,
+    )
+
+
+def _cause(key: SessionKey) -> Cause:
+    return Cause(derived_id("sandboxes", key.tenant_id, key.session_id))
