@@ -1,11 +1,13 @@
 """The gateway's public HTTP API, as much of it as the commands need."""
 
+import base64
 import json
 import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, cast
 
 import httpx
@@ -33,6 +35,7 @@ class ApiError(StackError):
         message = str(problem.get("detail") or problem.get("title") or f"The API answered {status}.")
         super().__init__(message, _remedy(status))
         self.status = status
+        self.problem = problem
         self.type = str(problem.get("type", "")).rpartition("/")[2]
 
 
@@ -100,6 +103,27 @@ class Api:
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A write."""
         return self._call("POST", path, json=body, headers={"Idempotency-Key": uuid.uuid4().hex})
+
+    def put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A write that is the same however often it is sent."""
+        return self._call("PUT", path, json=body)
+
+    def delete(self, path: str) -> None:
+        """Takes something away."""
+        self._call("DELETE", path)
+
+    @property
+    def team(self) -> str:
+        """The team that the token is for.
+
+        Raises:
+            StackError: it is no token of ours.
+        """
+        try:
+            payload = self._target.token.split(".")[1]
+            return str(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["tid"])
+        except (IndexError, KeyError, ValueError) as error:
+            raise StackError("The token names no team.", _remedy(HTTPStatus.UNAUTHORIZED)) from error
 
     def pages(self, path: str, **query: str | int | None) -> Iterator[dict[str, Any]]:
         """Every item of a listing, page by page."""

@@ -2,7 +2,7 @@
 
 import typer
 
-from runyard_stack.cli import info, lifecycle, runs
+from runyard_stack.cli import info, lifecycle, remotes, runs
 
 app = typer.Typer(
     name="runyard",
@@ -16,6 +16,8 @@ app.command()(lifecycle.status)
 app.command()(lifecycle.down)
 for command in (runs.run, runs.replay, runs.runs, runs.cancel, runs.approve, runs.diff):
     app.command()(command)
+app.command()(remotes.push)
+app.add_typer(remotes.credential, name="credential")
 for command in (info.token, info.doctor, info.version, info.compose_config):
     app.command()(command)
 
