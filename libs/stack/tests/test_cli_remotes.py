@@ -1,5 +1,6 @@
 """`runyard push` and `runyard credential`, against an API that answers as the gateway does."""
 
+import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from runyard_stack.cli import remotes
+from runyard_stack.cli import remotes, screen
 from runyard_stack.cli.api import Api, Target
 from runyard_stack.cli.app import app
 
@@ -63,11 +65,15 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> Gateway:
 
 
 @pytest.fixture
-def runyard(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def runyard(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    beside = io.StringIO()
+    for module in (remotes, screen):
+        monkeypatch.setattr(module, "err", Console(file=beside, soft_wrap=True))
+
     def run(*arguments: str, expect: int = 0, stdin: str | None = None) -> str:
         done = CliRunner().invoke(app, list(arguments), input=stdin)
         assert done.exit_code == expect, done.output
-        return done.output + capfd.readouterr().err
+        return done.output + beside.getvalue()
 
     return run
 
