@@ -8,13 +8,14 @@ from runyard_events.catalogue import DiffUpdated, RawReceived, ToolCall, ToolRes
 from runyard_events.redact import Redactor
 from runyard_events.subjects import Scope
 from runyard_events.topology import OUTPUTS
+from runyard_runner.output_store import BucketOutputs
 from runyard_runner.outputs import LARGE, LONGEST_TEXT, PREVIEW, Outputs, weight
 
 SECRET = "tok-abcdefgh12345678"
 
 
 def outputs(jetstream: JetStreamContext) -> Outputs:
-    return Outputs(jetstream, Scope.run("t", "s", "r"), Redactor.for_secrets([SECRET], "salt"))
+    return Outputs(BucketOutputs(jetstream), Scope.run("t", "s", "r"), Redactor.for_secrets([SECRET], "salt"))
 
 
 async def kept(jetstream: JetStreamContext, reference: str) -> str:

@@ -25,11 +25,13 @@ __all__ = [
     "Caller",
     "CallerDep",
     "Claims",
+    "Container",
     "StreamCallerDep",
     "TokenError",
     "Tokens",
     "admin",
     "authenticate",
+    "authenticate_container",
     "bearer",
     "caller",
     "derive_key",
@@ -84,6 +86,32 @@ def authenticate(tokens: Tokens, token: str | None) -> Caller:
     if claims.user is None:
         raise Unauthorized("The token is not valid.")
     return Caller(tenant=claims.tenant, user=claims.user, role=claims.role or "user", claims=claims, token=token)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The container of one session, as its token names it."""
+
+    tenant: str
+    session: str
+    epoch: int
+
+
+def authenticate_container(tokens: Tokens, token: str | None) -> Container:
+    """The container that a session token names. Whether it is still the session's own, the log says.
+
+    Raises:
+        Unauthorized: no token, a bad one, or one for something else.
+    """
+    if token is None:
+        raise Unauthorized("A session's token is needed: Authorization: Bearer <token>.")
+    try:
+        claims = tokens.verify(token)
+    except TokenError as error:
+        raise Unauthorized("The token has expired." if error.expired else "The token is not valid.") from error
+    if claims.session is None or claims.epoch is None:
+        raise Unauthorized("The token is not valid.")
+    return Container(claims.tenant, claims.session, claims.epoch)
 
 
 class _BearerToken(HTTPBase):

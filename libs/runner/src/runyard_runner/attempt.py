@@ -4,16 +4,15 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import Enum
+from operator import attrgetter
 from pathlib import Path
 
 import structlog
-from nats.js import JetStreamContext
 
-from runyard_chassis.auth import Tokens
 from runyard_events.catalogue import (
     AnyPayload,
     ErrorReason,
@@ -31,7 +30,7 @@ from runyard_events.log import EventLog
 from runyard_events.redact import Redactor
 from runyard_events.subjects import Scope
 from runyard_events.writer import Writer
-from runyard_runner.adapter import Agent, AgentStart
+from runyard_runner.adapter import Agent, AgentFailed, AgentStart
 from runyard_runner.approvals import Approvals
 from runyard_runner.batching import Gathered
 from runyard_runner.control import Control, Superseded
@@ -39,8 +38,10 @@ from runyard_runner.environment import agent_environment
 from runyard_runner.journal import Journal, RunEnded
 from runyard_runner.loop import RunLoop
 from runyard_runner.open_items import OpenItems
+from runyard_runner.output_store import OutputStore
 from runyard_runner.outputs import Outputs
 from runyard_runner.publisher import Publisher
+from runyard_runner.run_tokens import RunTokens
 from runyard_runner.settings import RunnerSettings
 from runyard_runner.state import RunState, fold
 from runyard_runner.tenure import Tenure, tenure
@@ -49,7 +50,6 @@ logger = structlog.get_logger(__name__)
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 FLUSH_AT_STOP = 2.0
-TOKEN_SLACK = timedelta(minutes=10)
 CONTINUE = """\
 The process that worked on the following request was interrupted and has been started again. Whatever it \
 was running has been stopped. See what is done already and carry on from there; do not start over.
@@ -77,10 +77,12 @@ class Desk:
     agent: Agent
     log: EventLog
     leases: Leases
-    jetstream: JetStreamContext
+    outputs: OutputStore
     settings: RunnerSettings
-    run_tokens: Tokens
+    run_tokens: RunTokens
     redactor: Redactor
+    lease_key: Callable[[StartRun], str] = attrgetter("run_id")
+    """Under which key a run's lease is held: its id, or in a container `<session>.<run>`, which permissions divide."""
 
 
 async def take(desk: Desk, command: Command[StartRun]) -> Outcome:
@@ -88,7 +90,7 @@ async def take(desk: Desk, command: Command[StartRun]) -> Outcome:
     order = command.payload
     if not all(NAME.fullmatch(one) for one in (command.tenant_id, order.session_id, order.run_id)):
         return Outcome.POISON
-    async with tenure(desk.leases, order.run_id, desk.runner_id) as held:
+    async with tenure(desk.leases, desk.lease_key(order), desk.runner_id) as held:
         if held is None:
             return Outcome.HELD
         scope = Scope.run(command.tenant_id, order.session_id, order.run_id)
@@ -150,7 +152,12 @@ class _Attempt:
     async def _work(self) -> None:
         started_at = self._state.started_at or datetime.now(UTC)
         items = await self._left_open()
-        start = self._agent_start()
+        try:
+            token = await self._desk.run_tokens.for_run(self._command.tenant_id, self._order)
+        except AgentFailed as failure:
+            await self._fail(failure.reason, str(failure))
+            return
+        start = self._agent_start(token)
         await self._journal.lifecycle(self._first())
         async with self._publishing() as publisher:
             loop = RunLoop(
@@ -192,16 +199,10 @@ class _Attempt:
     def _model(self) -> str | None:
         return self._order.model or self._desk.settings.model
 
-    def _agent_start(self) -> AgentStart:
+    def _agent_start(self, token: str) -> AgentStart:
         order, settings = self._order, self._desk.settings
         home = settings.agents_root / order.session_id
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        token = self._desk.run_tokens.mint(
-            tenant=self._command.tenant_id,
-            session=order.session_id,
-            run=order.run_id,
-            lifetime=timedelta(seconds=order.time_limit_seconds) + TOKEN_SLACK,
-        )
         return AgentStart(
             run_id=order.run_id,
             session_id=order.session_id,
@@ -231,7 +232,7 @@ class _Attempt:
     @contextlib.asynccontextmanager
     async def _publishing(self) -> AsyncGenerator[Publisher]:
         redactor = self._desk.redactor
-        outputs = Outputs(self._desk.jetstream, self._scope, redactor)
+        outputs = Outputs(self._desk.outputs, self._scope, redactor)
         publisher = Publisher(self._journal, outputs, Gathered(redactor))
         try:
             yield publisher

@@ -35,7 +35,8 @@ class _Running:
 class Intake:
     """Pulls start commands and runs them."""
 
-    def __init__(self, client: Client, desk: Desk) -> None:
+    def __init__(self, client: Client, desk: Desk, *, durable: str | None = None) -> None:
+        self._durable = durable or desk.service
         self._jetstream: JetStreamContext = client.jetstream()
         self._desk = desk
         self._slots = asyncio.Semaphore(desk.settings.runner_slots)
@@ -57,8 +58,7 @@ class Intake:
             await end_tasks(*self._tasks, patience=CLEAN_UP_SECONDS)
 
     async def _pull(self) -> None:
-        durable = self._desk.service
-        subscription = await self._jetstream.pull_subscribe_bind(durable=durable, stream=COMMANDS)
+        subscription = await self._jetstream.pull_subscribe_bind(durable=self._durable, stream=COMMANDS)
         self.pulling = True
         try:
             while True:

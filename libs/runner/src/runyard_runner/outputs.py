@@ -5,10 +5,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nats.errors import Error as NatsError
-from nats.js import JetStreamContext
-from nats.js.object_store import ObjectStore
-
 from runyard_events.catalogue import (
     AnyPayload,
     AssistantFinal,
@@ -24,7 +20,7 @@ from runyard_events.catalogue import (
 from runyard_events.ids import new_id
 from runyard_events.redact import Redactor
 from runyard_events.subjects import Scope
-from runyard_events.topology import OUTPUTS
+from runyard_runner.output_store import Away, OutputStore
 
 LARGE = 64 * 1024
 PREVIEW = 16 * 1024
@@ -32,13 +28,12 @@ LONGEST_TEXT = 2 * LARGE
 
 
 class Outputs:
-    """The object store of one run."""
+    """The large outputs of one run."""
 
-    def __init__(self, jetstream: JetStreamContext, scope: Scope, redactor: Redactor) -> None:
-        self._jetstream = jetstream
+    def __init__(self, store: OutputStore, scope: Scope, redactor: Redactor) -> None:
+        self._store = store
         self._scope = scope
         self._redactor = redactor
-        self._store: ObjectStore | None = None
 
     async def fit(self, payload: AnyPayload) -> AnyPayload:
         """The payload as it may stand in the log: unchanged when small, else shortened and kept whole elsewhere."""
@@ -77,11 +72,9 @@ class Outputs:
         content = self._redactor.clean(text).encode()
         while True:
             try:
-                if self._store is None:
-                    self._store = await self._jetstream.object_store(OUTPUTS)
                 await self._store.put(name, content)
-            except (NatsError, TimeoutError, OSError):
-                await asyncio.sleep(0.5)  # the log is away: the agent waits until it is back
+            except Away:
+                await asyncio.sleep(0.5)  # the agent waits until it is back
             else:
                 return name
 

@@ -21,7 +21,9 @@ from runyard_runner.adapter import Agent
 from runyard_runner.api import Direct, router
 from runyard_runner.attempt import Desk
 from runyard_runner.intake import CLEAN_UP_SECONDS, Intake
+from runyard_runner.output_store import BucketOutputs
 from runyard_runner.processes import reap_orphans
+from runyard_runner.run_tokens import MintedRunTokens
 from runyard_runner.settings import RunnerSettings
 
 logger = structlog.get_logger(__name__)
@@ -106,9 +108,9 @@ async def make_desk(name: str, settings: RunnerSettings, agent: Agent, client: C
         agent=agent,
         log=EventLog(client),
         leases=Leases(await jetstream.key_value(BUCKET)),
-        jetstream=jetstream,
+        outputs=BucketOutputs(jetstream),
         settings=settings,
-        run_tokens=Tokens(run_key, LLM_AUDIENCE),
+        run_tokens=MintedRunTokens(Tokens(run_key, LLM_AUDIENCE)),
         redactor=Redactor(settings.redaction_salt.get_secret_value(), frozenset(one for one in prints if one)),
     )
 

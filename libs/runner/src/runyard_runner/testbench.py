@@ -20,6 +20,8 @@ from runyard_events.subjects import Scope, run_everything
 from runyard_events.writer import Writer
 from runyard_runner.adapter import Agent
 from runyard_runner.attempt import Desk, take
+from runyard_runner.output_store import BucketOutputs
+from runyard_runner.run_tokens import MintedRunTokens
 from runyard_runner.settings import RunnerSettings
 from runyard_runner.testing import StubAgent
 
@@ -108,9 +110,9 @@ async def make_bench(
         agent=agent,
         log=EventLog(client),
         leases=Leases(await jetstream.key_value(BUCKET)),
-        jetstream=jetstream,
+        outputs=BucketOutputs(jetstream),
         settings=settings,
-        run_tokens=Tokens(KEY, LLM_AUDIENCE),
+        run_tokens=MintedRunTokens(Tokens(KEY, LLM_AUDIENCE)),
         redactor=Redactor.for_secrets([CANARY], "salt"),
     )
     return Bench(client, desk, tenant, session, folder)

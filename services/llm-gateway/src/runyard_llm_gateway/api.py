@@ -7,7 +7,9 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from runyard_chassis import CallerDep, Forbidden
+from runyard_chassis.auth import BearerToken
 from runyard_llm_gateway.handlers import ChatDesk, UsageQueries
+from runyard_llm_gateway.run_tokens import TokenExchange
 from runyard_llm_gateway.store import UsageFilter
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
@@ -55,6 +57,20 @@ class ChatReply(BaseModel):
     usage: ChatUsage
     call_id: str
     scripted: bool
+
+
+class RunTokenWanted(BaseModel):
+    """A run of the session whose token is presented."""
+
+    model_config = ConfigDict(extra="forbid")
+    run_id: Identifier
+    lifetime_seconds: int = Field(default=3600, ge=1, le=7 * 24 * 3600)
+
+
+class RunToken(BaseModel):
+    """What an agent presents where a provider's key would stand."""
+
+    token: str
 
 
 class UsageEntry(BaseModel):
@@ -113,7 +129,21 @@ def usage_queries(request: Request) -> UsageQueries:
     return queries
 
 
+def exchange(request: Request) -> TokenExchange:
+    """The exchange that the lifespan has opened."""
+    found: TokenExchange = request.app.state.exchange
+    return found
+
+
 router = APIRouter(tags=["models"])
+
+
+@router.post("/run-tokens", status_code=201, summary="A run's token for a session's")
+async def run_token(
+    body: RunTokenWanted, token: BearerToken, desk: Annotated[TokenExchange, Depends(exchange)]
+) -> RunToken:
+    """For the runner in a session's container: a token for one run of that session, as long as the run goes on."""
+    return RunToken(token=await desk.for_run(token, body.run_id, lifetime_seconds=body.lifetime_seconds))
 
 
 @router.post("/chat", summary="Ask a model")

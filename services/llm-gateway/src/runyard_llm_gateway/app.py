@@ -9,7 +9,8 @@ from uuid import uuid4
 from fastapi import FastAPI
 from nats.aio.client import Client
 
-from runyard_chassis import LLM_AUDIENCE, Database, Service, Tokens, create_app, get_logger
+from runyard_chassis import LLM_AUDIENCE, Database, Service, Tokens, create_app, derive_key, get_logger
+from runyard_chassis.tokens import SESSION_AUDIENCE, SESSION_KEY
 from runyard_events import EventLog, Projector, connect
 from runyard_events.tasks import end_tasks
 from runyard_llm_gateway import store
@@ -22,6 +23,7 @@ from runyard_llm_gateway.plane import DataPlane, Front, PlaneHolder
 from runyard_llm_gateway.providers.http import Endpoint, HttpProvider, Limits, open_session
 from runyard_llm_gateway.providers.scripted.provider import ScriptedProvider
 from runyard_llm_gateway.routing import Routes, endpoints
+from runyard_llm_gateway.run_tokens import TokenExchange
 from runyard_llm_gateway.runs import RunFinder
 from runyard_llm_gateway.settings import LlmGatewaySettings
 
@@ -90,8 +92,13 @@ class _Gateway:
             measures = Measures(app.state.metrics, ledger)
             app.state.usage_queries = UsageQueries(self.database)
             app.state.chat_desk = ChatDesk(routes=routes, ledger=ledger, runs=RunFinder(log), measures=measures)
+            run_tokens = Tokens(settings.run_key(), LLM_AUDIENCE)
+            session_key = derive_key(settings.jwt_secret_key, SESSION_KEY)
+            app.state.exchange = TokenExchange(
+                log, session_tokens=Tokens(session_key, SESSION_AUDIENCE), run_tokens=run_tokens
+            )
             self.holder.plane = DataPlane(
-                access=RunAccess(Tokens(settings.run_key(), LLM_AUDIENCE)),
+                access=RunAccess(run_tokens),
                 routes=routes,
                 ledger=ledger,
                 measures=measures,

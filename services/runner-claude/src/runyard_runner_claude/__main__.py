@@ -1,8 +1,27 @@
-"""`python -m runyard_runner_claude`: the service, configured by its environment."""
+"""`python -m runyard_runner_claude`: the service, or in a container the runner of one session; by its environment."""
 
-from runyard_chassis.service import run_service
-from runyard_runner_claude.app import build
+import os
+
+from runyard_runner.sandboxed import is_in_container, run_in_container
+from runyard_runner_claude.adapters.agent import ClaudeAgent
 from runyard_runner_claude.settings import Settings
 
-if __name__ == "__main__":
+
+def agent(settings: Settings) -> ClaudeAgent:
+    """Claude with these settings."""
+    return ClaudeAgent(settings.agents_root, model=settings.model, retries=settings.claude_max_retries)
+
+
+def serve() -> None:
+    """The pooled service. Its parts are loaded here: a container has no use for them."""
+    from runyard_chassis.service import run_service  # noqa: PLC0415
+    from runyard_runner_claude.app import build  # noqa: PLC0415
+
     run_service(build, Settings)
+
+
+if __name__ == "__main__":
+    if is_in_container(os.environ):
+        run_in_container("runner-claude", Settings, agent)
+    else:
+        serve()

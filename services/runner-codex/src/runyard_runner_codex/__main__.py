@@ -1,8 +1,22 @@
-"""`python -m runyard_runner_codex`: the service, configured by its environment."""
+"""`python -m runyard_runner_codex`: the service, or in a container the runner of one session; by its environment."""
 
-from runyard_chassis.service import run_service
-from runyard_runner_codex.app import build
+import os
+
+from runyard_runner.sandboxed import is_in_container, run_in_container
+from runyard_runner_codex.adapters.agent import CodexAgent
 from runyard_runner_codex.settings import Settings
 
-if __name__ == "__main__":
+
+def serve() -> None:
+    """The pooled service. Its parts are loaded here: a container has no use for them."""
+    from runyard_chassis.service import run_service  # noqa: PLC0415
+    from runyard_runner_codex.app import build  # noqa: PLC0415
+
     run_service(build, Settings)
+
+
+if __name__ == "__main__":
+    if is_in_container(os.environ):
+        run_in_container("runner-codex", Settings, CodexAgent)
+    else:
+        serve()

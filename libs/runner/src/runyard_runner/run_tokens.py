@@ -1,0 +1,79 @@
+"""Where a run's token for the model endpoint comes from: the runner's own key, or llm-gateway in exchange."""
+
+import asyncio
+import json
+import urllib.error
+import urllib.request
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Protocol
+
+from runyard_chassis.tokens import Tokens
+from runyard_events.commands import StartRun
+from runyard_runner.adapter import AgentFailed
+
+TOKEN_SLACK = timedelta(minutes=10)
+TIMEOUT_SECONDS = 10
+TRIES = 5
+
+
+class RunTokens(Protocol):
+    """Gives out tokens for runs."""
+
+    async def for_run(self, tenant_id: str, order: StartRun) -> str:
+        """A token that outlives the run's time limit by a little.
+
+        Raises:
+            AgentFailed: none can be had; the run ends.
+        """
+        ...
+
+
+class MintedRunTokens:
+    """By a runner that holds the key."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    async def for_run(self, tenant_id: str, order: StartRun) -> str:
+        """See `RunTokens`."""
+        return self._tokens.mint(
+            tenant=tenant_id,
+            session=order.session_id,
+            run=order.run_id,
+            lifetime=timedelta(seconds=order.time_limit_seconds) + TOKEN_SLACK,
+        )
+
+
+class ExchangedRunTokens:
+    """By a runner that holds nothing but its session's token."""
+
+    def __init__(self, llm_gateway_url: str, session_token: str) -> None:
+        self._url = f"{llm_gateway_url}/run-tokens"
+        self._session_token = session_token
+
+    async def for_run(self, tenant_id: str, order: StartRun) -> str:  # noqa: ARG002 - the session's token says whose
+        """See `RunTokens`; a gateway that is away is asked again for some seconds."""
+        delay = 0.2
+        for attempt in range(1, TRIES + 1):
+            try:
+                return await asyncio.to_thread(self._ask, order)
+            except urllib.error.HTTPError as error:
+                if error.code < HTTPStatus.INTERNAL_SERVER_ERROR or attempt == TRIES:
+                    raise AgentFailed(
+                        f"llm-gateway gives no token for this run ({error.code}).", reason="start_failed"
+                    ) from error
+            except (OSError, ValueError, KeyError) as error:
+                if attempt == TRIES:
+                    raise AgentFailed("llm-gateway does not answer.", reason="start_failed") from error
+            await asyncio.sleep(delay)
+            delay *= 2
+        raise AssertionError("unreachable")
+
+    def _ask(self, order: StartRun) -> str:
+        body = json.dumps({"run_id": order.run_id, "lifetime_seconds": order.time_limit_seconds}).encode()
+        headers = {"Authorization": f"Bearer {self._session_token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(self._url, data=body, headers=headers, method="POST")  # noqa: S310 - ours
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(request, timeout=TIMEOUT_SECONDS) as answer:
+            return str(json.load(answer)["token"])
