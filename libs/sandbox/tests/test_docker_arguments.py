@@ -71,7 +71,7 @@ def test_it_is_labelled_with_whose_it_is() -> None:
 def test_it_knows_the_proxy_and_resolves_no_names() -> None:
     body = arguments(env={"HTTPS_PROXY": "http://other:1", "A": "b"})
     assert body["HostConfig"]["ExtraHosts"] == ["runyard:10.213.0.10"]
-    assert body["HostConfig"]["Dns"] == ["127.0.0.1"]
+    assert body["HostConfig"]["Dns"] == ["10.213.0.10"]
     assert body["HostConfig"]["NetworkMode"] == PLACE.network
     endpoints = body["NetworkingConfig"]["EndpointsConfig"]
     assert endpoints == {PLACE.network: {"IPAMConfig": {"IPv4Address": PLACE.address}}}

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from runyard_sandbox.proxy.config import ProxyConfig, Target, decoded
+from runyard_sandbox.proxy.names import answer
 from runyard_sandbox.proxy.server import ProxyServer
 
 
@@ -200,6 +201,15 @@ async def test_a_service_is_reached_through_its_forward(world: World) -> None:
     assert not await reader.read()
 
 
+async def test_what_is_said_at_once_is_not_lost(world: World) -> None:
+    for _ in range(100):
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.forward)
+        writer.write(b"at once")
+        writer.write_eof()
+        assert await asyncio.wait_for(reader.read(), 5) == b"at once"
+        writer.close()
+
+
 async def test_a_service_that_is_away_ends_the_connection(world: World) -> None:
     (world.folder / "nats.sock").unlink()
     reader, _ = await asyncio.open_connection("127.0.0.1", world.forward)
@@ -239,3 +249,19 @@ async def test_a_connection_on_which_nothing_moves_is_closed(world: World, tmp_p
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         await asyncio.wait_for(reader.readexactly(1), 5)
     await server.close()
+
+
+def test_every_question_about_a_name_is_answered_with_no() -> None:
+    query = bytes.fromhex("1234 0100 0001 0000 0000 0001") + b"\x03git\x07example\x00\x00\x1c\x00\x01" + b"edns"
+    response = answer(query)
+    assert response is not None
+    assert response[:12] == bytes.fromhex("1234 8183 0001 0000 0000 0000")
+    assert response[12:] == b"\x03git\x07example\x00\x00\x1c\x00\x01"
+
+
+@pytest.mark.parametrize(
+    "query", [b"", b"x" * 12, bytes.fromhex("1234 8183 0001 0000 0000 0000") + b"\x00\x00\x01\x00\x01"]
+)
+def test_what_is_no_question_is_not_answered(query: bytes) -> None:
+    assert answer(query) is None
+    assert answer(bytes.fromhex("1234 0100 0001 0000 0000 0000") + query + b"\xff") is None

@@ -96,7 +96,12 @@ def _host(spec: Spec, *, user: str, init: bool, place: Place | None) -> dict[str
         host["Runtime"] = spec.runtime
     if place is not None:
         # Names are resolved by the proxy alone: a resolver that sandboxes could ask would carry data out.
-        host |= {"Dns": ["127.0.0.1"], "ExtraHosts": [f"{PROXY_NAME}:{place.proxy}"]}
+        # It answers every question with no, so that nothing waits for an answer.
+        host |= {
+            "Dns": [place.proxy],
+            "DnsOptions": ["timeout:1", "attempts:2"],
+            "ExtraHosts": [f"{PROXY_NAME}:{place.proxy}"],
+        }
     return host
 
 

@@ -15,6 +15,7 @@ from runyard_sandbox.docker.settings import EGRESS_PORT, DockerSettings, Forward
 from runyard_sandbox.docker.subnets import Slot, slot_of
 from runyard_sandbox.provisioner import MIB, EngineAway, ProvisionFailed
 from runyard_sandbox.proxy.config import TOKEN_VARIABLE, VARIABLE, ProxyConfig, Target
+from runyard_sandbox.proxy.names import PORT
 
 _SHARED = Path("/run/runyard")
 _READY_SECONDS = 30.0
@@ -141,6 +142,7 @@ class Doorway:
             pages=str(_SHARED / "out" / PAGES),
             subnets=network.subnets,
             egress_port=EGRESS_PORT,
+            names_port=PORT,
             private_networks=network.private_networks,
         )
 
@@ -175,7 +177,8 @@ class Doorway:
                 "Tmpfs": {"/tmp": "rw,nosuid,nodev,noexec,size=16777216"},  # noqa: S108
                 "Init": self._settings.init,
                 # It is on every sandbox's network: nothing may be routed through it from one to another.
-                "Sysctls": {"net.ipv4.ip_forward": "0"},
+                # The second is for answering on port 53 without being root.
+                "Sysctls": {"net.ipv4.ip_forward": "0", "net.ipv4.ip_unprivileged_port_start": str(PORT)},
                 "Ulimits": [{"Name": "nofile", "Soft": 16384, "Hard": 16384}],
                 "LogConfig": LOGGING,
                 "RestartPolicy": {"Name": "always"},

@@ -36,6 +36,8 @@ class ProxyConfig:
     subnets: str
     """Where sandboxes' own networks are taken from; the egress proxy leads nowhere in it."""
     egress_port: int = 3128
+    names_port: int | None = None
+    """Where questions about names are answered, all with no; None: nowhere."""
     private_networks: tuple[str, ...] = ()
     most_connections: int = 2048
     most_connections_each: int = 128

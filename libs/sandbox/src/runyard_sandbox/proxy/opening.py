@@ -33,6 +33,10 @@ class _Gathering(asyncio.Protocol):
             at += len(self._mark)
             self.found.set_result((bytes(self._gathered[:at]), bytes(self._gathered[at:])))
 
+    def eof_received(self) -> bool:
+        """A program may send all it has to say and end before it is answered."""
+        return self._end.eof_received()
+
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.found.done():
             self.found.set_exception(ConnectionResetError())
@@ -49,7 +53,10 @@ async def first_bytes(end: End, mark: bytes, *, longest: int, seconds: float) ->
     end.transport.set_protocol(gathering)
     if end.is_lost:
         raise ConnectionResetError
-    end.transport.resume_reading()
+    if early := end.take_early():
+        gathering.data_received(early)
+    if not gathering.found.done():
+        end.transport.resume_reading()
     async with asyncio.timeout(seconds):
         found = await gathering.found
     end.transport.set_protocol(end)

@@ -20,26 +20,32 @@ class End(asyncio.Protocol):
         self._other: End | None = None
         self._idle: _Idle | None = None
         self._on_lost: list[Callable[[], None]] = []
+        self._early = b""
         self._ended = False
         self._lost = False
         self.transport = cast("asyncio.Transport", None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.transport.pause_reading()
+        # A transport that was just made starts to read only after this call, so pausing it here would do nothing.
+        asyncio.get_running_loop().call_soon(self._pause)
         _tune(self.transport)
         if self._on_made is not None:
             self._on_made(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._other is not None and self._idle is not None:
-            self._idle.moved()
-            self._other.transport.write(data)
+        if self._other is None or self._idle is None:
+            self._early += data
+            return
+        self._idle.moved()
+        self._other.transport.write(data)
 
     def eof_received(self) -> bool:
-        if self._other is None or self._other.is_lost:
-            return False
         self._ended = True
+        if self._other is None:
+            return True
+        if self._other.is_lost:
+            return False
         if self._other.has_ended or not self._other.transport.can_write_eof():
             return False
         self._other.transport.write_eof()
@@ -97,11 +103,28 @@ class End(asyncio.Protocol):
         self.bind(other, idle)
         other.bind(self, idle)
         for end in (self, other):
-            end.transport.resume_reading()
+            end.go_on()
+
+    def take_early(self) -> bytes:
+        """What came before anybody wanted it."""
+        early, self._early = self._early, b""
+        return early
 
     def bind(self, other: "End", idle: "_Idle") -> None:
         """One half of `join`."""
         self._other, self._idle = other, idle
+
+    def go_on(self) -> None:
+        """The other half: what had come already goes first."""
+        if (early := self.take_early()) and self._other is not None:
+            self._other.transport.write(early)
+        self.transport.resume_reading()
+        if self._ended and not self.eof_received():
+            self.transport.close()
+
+    def _pause(self) -> None:
+        if self._other is None and not self.transport.is_closing():
+            self.transport.pause_reading()
 
 
 class _Idle:

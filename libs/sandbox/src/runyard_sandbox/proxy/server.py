@@ -10,6 +10,7 @@ from runyard_sandbox.proxy.bounds import Bounds
 from runyard_sandbox.proxy.config import ProxyConfig, Target
 from runyard_sandbox.proxy.decisions import Decisions
 from runyard_sandbox.proxy.egress import Egress
+from runyard_sandbox.proxy.names import NoNames
 from runyard_sandbox.proxy.opening import TooLong, first_bytes
 from runyard_sandbox.proxy.piping import End, connect
 
@@ -35,6 +36,7 @@ class ProxyServer:
             idle_seconds=config.idle_seconds,
         )
         self._servers: list[asyncio.Server] = []
+        self._names: asyncio.DatagramTransport | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str = "0.0.0.0") -> None:  # noqa: S104 (its networks hold sandboxes and services only)
@@ -42,6 +44,9 @@ class ProxyServer:
         for port, target in self._config.forwards.items():
             await self._listen(host, port, self._forward(target))
         await self._listen(host, self._config.egress_port, self._egress.serve)
+        if self._config.names_port is not None:
+            where = (host, self._config.names_port)
+            self._names, _ = await asyncio.get_running_loop().create_datagram_endpoint(NoNames, where)
         self._servers.append(await self._listen_unix(Path(self._config.pages), self._page))
 
     @property
@@ -53,6 +58,8 @@ class ProxyServer:
         """Closes all doors and what came through them."""
         for server in self._servers:
             server.close()
+        if self._names is not None:
+            self._names.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
