@@ -33,5 +33,7 @@ RUN python -m compileall -q /app
 ENV SERVICE=${SERVICE}
 USER 10001:10001
 WORKDIR /
+HEALTHCHECK --interval=30s --timeout=5s --retries=3 --start-period=60s \
+    CMD curl --fail --silent --output /dev/null "http://127.0.0.1:${PORT:-8080}/health"
 ENTRYPOINT ["tini", "--"]
 CMD ["sh", "-c", "exec python -m runyard_$(echo \"$SERVICE\" | tr - _)"]

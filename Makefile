@@ -33,6 +33,18 @@ test-faults: install ## Kill services, NATS and PostgreSQL in the middle of runs
 images: ## Build the image of each service; BASE_IMAGE and TAG choose what on and which tag
 	@tools/images.sh $(ARGS)
 
+.PHONY: compose-up
+compose-up: install ## Start everything in containers, one per service
+	@tools/compose.sh up
+
+.PHONY: compose-down
+compose-down: install ## Stop the containers; all data is kept
+	@tools/compose.sh down
+
+.PHONY: compose-test
+compose-test: install images ## The end-to-end tests against a stack in containers
+	@IMAGES=keep $(PYTEST) -n 0 tests/e2e --stack compose $(ARGS)
+
 .PHONY: bench
 bench: install ## Measure, each figure beside its bare floor; ONLY=streaming for one of them
 	@for one in $(or $(ONLY),$(BENCHMARKS)); do $(BIN)/python benchmarks/$$one.py $(ARGS); done

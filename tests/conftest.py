@@ -1,11 +1,16 @@
-"""A whole stack for tests that cross services: `--stack embedded` (one process), `--stack processes`."""
+"""A whole stack for tests that cross services: `--stack embedded` (one process), `processes` or `compose`."""
 
+import contextlib
 import json
 import os
+import re
 import shutil
+import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +22,12 @@ import pytest_asyncio
 
 from runyard_stack.testing import free_base
 
+ROOT = Path(__file__).parent.parent
 TERMINAL = {"run.completed", "run.error", "run.cancelled"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--stack", choices=("embedded", "processes"), default="embedded")
+    parser.addoption("--stack", choices=("embedded", "processes", "compose"), default="embedded")
 
 
 @dataclass
@@ -62,14 +68,92 @@ class Stack:
         return "\n".join(f"--- {path.name}\n{path.read_text()[-4000:]}" for path in files)
 
 
+class LoopbackDoor(socketserver.ThreadingTCPServer):
+    """Leads containers, which know this machine by the address of the engine's bridge, to a port of its loopback."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, port: int) -> None:
+        form = "{{(index .IPAM.Config 0).Gateway}}"
+        argv = ["docker", "network", "inspect", "bridge", "--format", form]
+        bridge = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+        super().__init__((bridge, port), socketserver.BaseRequestHandler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class names it
+        with socket.create_connection(("127.0.0.1", self.server_address[1])) as target:
+            back = threading.Thread(target=_pour, args=(target, request), daemon=True)
+            back.start()
+            _pour(request, target)
+            back.join()
+
+
+def _pour(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while received := source.recv(65536):
+            target.sendall(received)
+        target.shutdown(socket.SHUT_WR)
+
+
+@dataclass
+class ComposedStack(Stack):
+    """The same in containers, by `tools/compose.sh`; what tests have on this machine is made visible in them."""
+
+    imports: Path = Path()
+    _following: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
+    _doors: list[LoopbackDoor] = field(default_factory=list[LoopbackDoor])
+
+    @property
+    def environment(self) -> dict[str, str]:
+        inside = {name: value.replace("//127.0.0.1:", "//host.docker.internal:") for name, value in self.extra.items()}
+        more = {"RUNYARD_IMPORTS": str(self.imports), "COMPOSE_OVERRIDE": "tests/compose.override.yaml"}
+        return super().environment | inside | more
+
+    def compose(self, *arguments: str) -> None:
+        argv = ["tools/compose.sh", *arguments]
+        done = subprocess.run(argv, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
+
+    def up(self) -> None:
+        ports = {int(port) for value in self.extra.values() for port in re.findall(r"//127\.0\.0\.1:(\d+)", value)}
+        self._doors += [LoopbackDoor(port) for port in ports]
+        self.compose("up")
+        argv = ["tools/compose.sh", "logs", "--follow", "--no-color"]
+        with (self.home / "logs" / "compose.log").open("ab") as log:
+            following = subprocess.Popen(argv, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
+        self._following.append(following)
+
+    def down(self) -> None:
+        self.compose("down")
+        for one in self._following:
+            one.wait(20)
+        self._following.clear()
+        for door in self._doors:
+            door.shutdown()
+            door.server_close()
+        self._doors.clear()
+
+
 @pytest.fixture(scope="session")
-def new_stack() -> Callable[..., Stack]:
+def new_stack(request: pytest.FixtureRequest, imports_folder: Path) -> Callable[..., Stack]:
     """Makes further stacks, for tests that need one of their own."""
 
     def make(home: Path, *, processes: bool = False, **extra: str) -> Stack:
+        if request.config.getoption("--stack") == "compose":
+            return ComposedStack(home, free_base(), extra=extra, imports=imports_folder)
         return Stack(home, free_base(), processes=processes, extra=extra)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def imports_folder() -> Iterator[Path]:
+    """Where a composed stack finds local repositories."""
+    folder = Path(tempfile.mkdtemp(prefix="runyard-imports-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -91,9 +175,8 @@ def data_folder_of_module() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def stack(request: pytest.FixtureRequest, data_folder: Path) -> Iterator[Stack]:
-    processes = request.config.getoption("--stack") == "processes"
-    one = Stack(data_folder, free_base(), processes=processes)
+def stack(request: pytest.FixtureRequest, data_folder: Path, new_stack: Callable[..., Stack]) -> Iterator[Stack]:
+    one = new_stack(data_folder, processes=request.config.getoption("--stack") == "processes")
     one.up()
     yield one
     one.down()
@@ -180,13 +263,17 @@ async def api(stack: Stack, token: str) -> AsyncIterator[Api]:
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Path:
+def repository(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """A small Git repository of the user's own."""
-    folder = tmp_path / "repo"
-    folder.mkdir()
+    composed = request.config.getoption("--stack") == "compose"
+    imports: Path | None = request.getfixturevalue("imports_folder") if composed else None
+    folder = (imports / tmp_path.name if imports else tmp_path) / "repo"
+    folder.mkdir(parents=True)
     (folder / "README.md").write_text("# A project\n")
     (folder / "main.py").write_text("print('hello')\n")
     for arguments in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "first"]):
         identity = ["-c", "user.name=Tester", "-c", "user.email=tester@example.com"]
         subprocess.run(["git", *identity, *arguments], cwd=folder, check=True)
-    return folder
+    yield folder
+    if imports:
+        shutil.rmtree(folder.parent)

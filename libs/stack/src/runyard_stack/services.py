@@ -61,6 +61,11 @@ class Wiring:
         """Where the other services find it."""
         return self.layout.address(name)
 
+    @property
+    def installation(self) -> str:
+        """Names this stack's containers among those of others on the same engine."""
+        return f"runyard-{self.credentials.tenant_id[:8]}"
+
     def values(self, part: Part) -> dict[str, Any]:
         """Every setting that the stack decides, by field name; a service takes those that it declares."""
         layout = self.layout
@@ -72,9 +77,12 @@ class Wiring:
             "nats_url": self.nats_url,
             "database_url": SecretStr(self.database_url),
             "jwt_secret_key": SecretStr(self.jwt_secret_key),
+            "nats_issuer_seed": SecretStr(self.credentials.nats_issuer_seed),
             "run_token_key": SecretStr(derive_key(self.jwt_secret_key, "run")),
+            "nats_issuer_seed": SecretStr(self.credentials.nats_issuer_seed),
             "workspaces_root": layout.workspaces,
             "agents_root": layout.agents / part.name,
+            "sandbox_installation": self.installation,
             "shutdown_grace_seconds": SHUTDOWN_GRACE_SECONDS,
             "redaction_salt": SecretStr(self.credentials.redaction_salt),
             "redaction_fingerprints": ",".join(sorted(self.redactor.fingerprints)),
