@@ -1,6 +1,7 @@
 """Every projection, dropped and rebuilt from the log, has the very rows that it had."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +12,9 @@ from runyard_chassis import Database
 from runyard_events.catalogue import (
     PreviewDeleted,
     PreviewFailed,
+    PreviewRequested,
+    PreviewShared,
+    PreviewShareRevoked,
     PreviewStopped,
     RunApprovalRequested,
     RunApprovalResolved,
@@ -101,6 +105,12 @@ async def tell_of_containers(story: Story, sessions: list[str], ws: str) -> None
     failed = PreviewFailed(generation=1, reason="build_failed", message="no\x00thing", log_tail=("a\x00b",))
     for end in ((), (failed,), (PreviewStopped(generation=1, reason="user"), PreviewDeleted())):
         await story.tell(story.preview(str(uuid4())), *previewed(ws, sessions[0]), *end, source="orchestrator.preview")
+    shares = [
+        PreviewShared(share_id=str(uuid4()), expires_at=datetime.now(UTC) + timedelta(hours=hours)) for hours in (1, 2)
+    ]
+    revoked = PreviewShareRevoked(share_id=shares[0].share_id)
+    again = PreviewRequested(workspace_id=ws, requested_by="ada")
+    await story.tell(story.preview(str(uuid4())), *previewed(ws), *shares, revoked, revoked, again, *previewed(ws))
     await story.tell(story.team(), ruled("pypi.org"), ruled("example.org", "*.example.com"))
     scope = story.run(sessions[0], str(uuid4()))
     back = RunDispatched(runner_type="codex", method="process", reason="create_failed")

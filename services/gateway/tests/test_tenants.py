@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -13,11 +13,23 @@ from fastapi.routing import APIRoute
 from nats.aio.client import Client
 
 from runyard_chassis import LLM_AUDIENCE, Tokens
-from runyard_events.catalogue import RunApprovalRequested
+from runyard_events.catalogue import PreviewShared, RunApprovalRequested
 from runyard_gateway.api.routes import ROUTERS
 
 from .conftest import KEY, Running, Story
-from .histories import call, checkpoint, completed, contained, imported, measured, opened, requested, ruled, worked
+from .histories import (
+    call,
+    checkpoint,
+    completed,
+    contained,
+    imported,
+    measured,
+    opened,
+    previewed,
+    requested,
+    ruled,
+    worked,
+)
 from .owners import Owners
 
 BODIES: dict[str, Any] = {
@@ -29,6 +41,8 @@ BODIES: dict[str, Any] = {
     "/api/teams/{team_id}/sandbox-rules": {"enabled": True},
     "/api/teams/{team_id}/credentials/{credential_id}": {"host": "github.com", "secret": "a token"},
     "/api/sessions/{session_id}/pull-request": {"title": "A title"},
+    "/api/previews": {"workspace_id": "00000000-0000-4000-8000-00000000000e"},
+    "/api/previews/{preview_id}/shares": {"expires_in": 600},
     "/api/agents/spawn": {
         "task": "Do it",
         "agentType": "codex",
@@ -36,9 +50,16 @@ BODIES: dict[str, Any] = {
         "teamId": "00000000-0000-4000-8000-000000000000",
     },
 }
-BEHIND = ("/workspace/files", "/diff", "/container/logs", "/container/stats", "/credentials")
+BEHIND = ("/workspace/files", "/diff", "/container/logs", "/container/stats", "/credentials", "{preview_id}/logs")
 """Parts of routes that another service answers, which is not there in these tests."""
-LISTS = {"/api/workspaces", "/api/sessions", "/api/runs", "/api/stats/dashboard", "/api/health/services"}
+LISTS = {
+    "/api/workspaces",
+    "/api/sessions",
+    "/api/runs",
+    "/api/previews",
+    "/api/stats/dashboard",
+    "/api/health/services",
+}
 """Routes that name nothing: another tenant gets his own, empty, answer."""
 
 
@@ -85,6 +106,9 @@ async def things(story: Story, gateway: Running, nats_client: Client, tenant: st
     await story.tell(scope, call(), source="llm-gateway.1")
     await story.tell(scope, checkpoint(), source="workspace")
     await story.tell(story.team(), ruled("secret.example.com"))
+    preview, share = str(uuid.uuid4()), str(uuid.uuid4())
+    shared = PreviewShared(share_id=share, expires_at=datetime.now(UTC) + timedelta(hours=1))
+    await story.tell(story.preview(preview), *previewed(ws, session), shared)
     seq = await story.tell(story.session(session), *contained(), measured(), source="orchestrator.sandbox")
     reference = f"{tenant}/{run}/{uuid.uuid4()}"
     store = await nats_client.jetstream().object_store("outputs")
@@ -96,6 +120,8 @@ async def things(story: Story, gateway: Running, nats_client: Client, tenant: st
         "session_id": session,
         "run_id": run,
         "approval_id": "a1",
+        "preview_id": preview,
+        "share_id": share,
         "credential_id": "00000000-0000-4000-8000-00000000000c",
         "path:path": "README.md",
         "reference:path": reference,
@@ -144,7 +170,11 @@ async def test_another_tenant_sees_nothing(gateway: Running, things: dict[str, s
             if path in {"/api/workspaces/import", "/api/sessions"} and method == "POST":
                 continue
             answer = await client.request(method, address(path, things), json=BODIES.get(path))
-            assert answer.status_code == (200 if path in LISTS else 404), (method, path, answer.text)
+            assert answer.status_code == (200 if path in LISTS and method == "GET" else 404), (
+                method,
+                path,
+                answer.text,
+            )
             assert not any(name in answer.text for name in names), (method, path)
             assert "secret" not in answer.text
         figures = (await client.get("/api/stats/dashboard")).json()

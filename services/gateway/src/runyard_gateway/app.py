@@ -23,10 +23,16 @@ from runyard_gateway.commands import Commands
 from runyard_gateway.consistency import Consistency
 from runyard_gateway.gateway import Gateway
 from runyard_gateway.imports import Imports
+from runyard_gateway.previews.access import Access
+from runyard_gateway.previews.addresses import PreviewAddresses
+from runyard_gateway.previews.exchange import Limits, new_session
+from runyard_gateway.previews.layer import PreviewHosts, Proxy
+from runyard_gateway.previews.passes import Passes
 from runyard_gateway.projections import archive, state
 from runyard_gateway.projections.tables import checkpoints
 from runyard_gateway.settings import Settings
 from runyard_gateway.store.containers import Containers
+from runyard_gateway.store.previews import Previews
 from runyard_gateway.store.records import Records
 from runyard_gateway.streaming.extent import LogExtent
 from runyard_gateway.streaming.hub import Hub
@@ -48,6 +54,7 @@ def build(settings: Settings) -> Service:
             stack.push_async_callback(client.close)
             await database.migrate(PACKAGE)
             app.state.gateway = await _start(stack, settings, client, database)
+            app.state.preview_proxy = await _proxy(stack, settings, app.state.gateway, app.state.stopping)
             yield
 
     app = create_app(
@@ -60,7 +67,31 @@ def build(settings: Settings) -> Service:
     install_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
+    app.add_middleware(PreviewHosts, addresses=addresses_of(settings))
     return Service(NAME, app, settings.host, settings.port, settings.shutdown_grace_seconds)
+
+
+def addresses_of(settings: Settings) -> PreviewAddresses:
+    """Where previews are to be found."""
+    own = settings.port if settings.preview_scheme == "http" else None
+    return PreviewAddresses(settings.preview_domain, settings.preview_scheme, settings.preview_public_port or own)
+
+
+async def _proxy(stack: AsyncExitStack, settings: Settings, gateway: Gateway, stopping: asyncio.Event) -> Proxy:
+    limits = Limits(
+        body_bytes=settings.preview_body_bytes,
+        first_byte_seconds=settings.preview_first_byte_seconds,
+        idle_seconds=settings.preview_idle_seconds,
+    )
+    return Proxy(
+        addresses=gateway.preview_addresses,
+        access=Access(gateway.previews, gateway.passes, seconds=settings.preview_believe_seconds),
+        session=await stack.enter_async_context(new_session(limits)),
+        limits=limits,
+        stopping=stopping,
+        cookie_seconds=settings.preview_cookie_seconds,
+        open_requests={},
+    )
 
 
 async def _start(stack: AsyncExitStack, settings: Settings, client: Client, database: Database) -> Gateway:
@@ -93,6 +124,9 @@ async def _start(stack: AsyncExitStack, settings: Settings, client: Client, data
         settings=settings,
         records=records,
         containers=Containers(database),
+        previews=Previews(database),
+        preview_addresses=addresses_of(settings),
+        passes=Passes(settings.jwt_secret_key.get_secret_value()),
         commands=commands,
         imports=Imports(
             commands=commands,

@@ -9,8 +9,11 @@ from runyard_gateway.adapters.workspace import WorkspaceService
 from runyard_gateway.commands import Commands
 from runyard_gateway.consistency import Consistency
 from runyard_gateway.imports import Imports
+from runyard_gateway.previews.addresses import PreviewAddresses
+from runyard_gateway.previews.passes import Passes
 from runyard_gateway.settings import Settings
 from runyard_gateway.store.containers import Containers
+from runyard_gateway.store.previews import Previews
 from runyard_gateway.store.records import Records
 from runyard_gateway.streaming.extent import LogExtent
 from runyard_gateway.streaming.hub import Hub
@@ -24,6 +27,9 @@ class Gateway:
     settings: Settings
     records: Records
     containers: Containers
+    previews: Previews
+    preview_addresses: PreviewAddresses
+    passes: Passes
     commands: Commands
     imports: Imports
     consistency: Consistency

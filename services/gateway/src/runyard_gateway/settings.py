@@ -1,5 +1,7 @@
 """What the gateway can be told; environment names are the fields' names in capitals."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from runyard_chassis.settings import ServiceSettings
@@ -27,6 +29,19 @@ class Settings(ServiceSettings):
     spawn_wait_seconds: float = Field(default=30, gt=0)
     """How long a spawn waits to see where its run is worked on."""
     projection_timeout_seconds: float = Field(default=5, gt=0)
+
+    preview_domain: str = Field(default="preview.localhost", pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+    """Previews are at `<preview>.<domain>`: every name below it has to lead to the gateway."""
+    preview_scheme: Literal["http", "https"] = "http"
+    """As browsers see it; `https` where something in front of the gateway encrypts."""
+    preview_public_port: int | None = Field(default=None, ge=1, le=65535)
+    """The port that browsers use; None: the gateway's own for http, the usual one for https."""
+    preview_cookie_seconds: float = Field(default=4 * 3600, ge=60)
+    preview_believe_seconds: float = Field(default=1, ge=0)
+    """How long the proxy believes what it was told of a preview: a revoked link lives so much longer."""
+    preview_body_bytes: int = Field(default=64 * 1024**2, ge=1)
+    preview_first_byte_seconds: float = Field(default=120, gt=0)
+    preview_idle_seconds: float = Field(default=300, gt=0)
 
     stream_heartbeat_seconds: float = Field(default=10, gt=0)
     stream_life_seconds: float = Field(default=600, gt=0)

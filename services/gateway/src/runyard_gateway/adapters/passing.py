@@ -1,5 +1,6 @@
 """Requests that another service answers: they go there with the caller's token, bodies streamed both ways."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -24,6 +25,9 @@ _TOLD = (
     "x-runyard-truncated",
 )
 _PIECE = 64 * 1024
+_PATIENT = aiohttp.ClientTimeout(total=None, connect=2, sock_read=30)
+_ENDLESS = aiohttp.ClientTimeout(total=None, connect=2, sock_read=None)
+_HEARTBEAT = b": heartbeat\n\n"
 
 
 class ServiceBehind:
@@ -37,7 +41,7 @@ class ServiceBehind:
     async def open(self) -> None:
         """Makes the client; nothing is connected yet."""
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=None, connect=2, sock_read=30),
+            timeout=_PATIENT,
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept", "Content-Type"),
         )
@@ -48,9 +52,17 @@ class ServiceBehind:
             await self._session.close()
 
     async def pass_on(
-        self, request: Request, caller: Caller, path: str, extra: Mapping[str, str] | None = None
+        self,
+        request: Request,
+        caller: Caller,
+        path: str,
+        extra: Mapping[str, str] | None = None,
+        *,
+        heartbeat_seconds: float | None = None,
     ) -> StreamingResponse:
         """Sends a request on to `path` with its own query (and `extra`), and answers what comes back.
+
+        With `heartbeat_seconds` that is a stream of events, which may be silent for as long as it likes.
 
         Raises:
             Problem: 503 when the service is away, 504 when it does not answer in time.
@@ -65,6 +77,7 @@ class ServiceBehind:
                 headers={**headers, **caller.authorization},
                 data=request.stream() if request.method == "PUT" else None,
                 allow_redirects=False,
+                timeout=_PATIENT if heartbeat_seconds is None else _ENDLESS,
             )
         except TimeoutError as error:
             detail = f"The {self._name} service did not answer in time."
@@ -72,9 +85,10 @@ class ServiceBehind:
         except (aiohttp.ClientError, OSError) as error:
             raise self._away() from error
         told = {name: answer.headers[name] for name in _TOLD if name in answer.headers}
-        return StreamingResponse(_body(answer), status_code=answer.status, headers=told)
+        body = _body(answer) if heartbeat_seconds is None else _events(answer, heartbeat_seconds)
+        return StreamingResponse(body, status_code=answer.status, headers=told)
 
-    async def read(self, caller: Caller, path: str) -> Any:
+    async def read(self, caller: Caller, path: str, query: Mapping[str, str] | None = None) -> Any:
         """What a service answers to a question of our own in the caller's name, as JSON.
 
         Raises:
@@ -82,7 +96,7 @@ class ServiceBehind:
         """
         if self._session is None:
             raise self._away()
-        url = URL(f"{self._address}{quote(path)}", encoded=True)
+        url = URL(f"{self._address}{quote(path)}{'?' if query else ''}{urlencode(query or {})}", encoded=True)
         try:
             async with self._session.get(url, headers=caller.authorization, allow_redirects=False) as answer:
                 if answer.status != HTTPStatus.OK:
@@ -110,4 +124,27 @@ async def _body(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
         async for piece in answer.content.iter_chunked(_PIECE):
             yield piece
     finally:
+        answer.close()
+
+
+async def _events(answer: aiohttp.ClientResponse, heartbeat_seconds: float) -> AsyncGenerator[bytes, None]:
+    """The events as they come; a comment between two of them when none has come for a while."""
+    is_between = True
+    reading = asyncio.ensure_future(answer.content.read(_PIECE))
+    try:
+        while True:
+            done, _ = await asyncio.wait({reading}, timeout=heartbeat_seconds)
+            if done:
+                piece = reading.result()
+                if not piece:
+                    return
+                is_between = piece.endswith(b"\n\n")
+                yield piece
+                reading = asyncio.ensure_future(answer.content.read(_PIECE))
+            elif is_between:
+                yield _HEARTBEAT
+    except (aiohttp.ClientError, OSError):
+        return  # the service has gone: who follows comes back
+    finally:
+        reading.cancel()
         answer.close()

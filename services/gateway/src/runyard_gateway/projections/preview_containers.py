@@ -49,7 +49,9 @@ def _requested(stored: StoredEvent, asked: PreviewRequested) -> Executable:
         "updated_at": stored.event.at,
         "first_seq": stored.stream_seq,
     }
-    return insert(container_environments).values(storable_values(values)).on_conflict_do_nothing()
+    again = {"status": "creating", "updated_at": stored.event.at, **_UNHURT}
+    statement = insert(container_environments).values(storable_values(values))
+    return statement.on_conflict_do_update(index_elements=["id"], set_=again)
 
 
 def _values(payload: object) -> dict[str, Any] | None:

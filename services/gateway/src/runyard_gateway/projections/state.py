@@ -9,6 +9,7 @@ from runyard_events.stored import StoredEvent
 from runyard_gateway.projections.approvals import approval_rows
 from runyard_gateway.projections.containers import container_rows, rules_rows
 from runyard_gateway.projections.preview_containers import preview_container_rows
+from runyard_gateway.projections.previews import preview_rows
 from runyard_gateway.projections.runs import checkpoint_rows, run_rows
 from runyard_gateway.projections.sessions import session_rows
 from runyard_gateway.projections.usage import usage_rows
@@ -34,7 +35,7 @@ _ROWS: dict[tuple[str, str], tuple[Callable[[StoredEvent], list[Executable]], ..
     ("workspace", "lifecycle"): (workspace_rows,),
     ("session", "lifecycle"): (session_rows,),
     ("session", "sandbox"): (container_rows,),
-    ("preview", "lifecycle"): (preview_container_rows,),
+    ("preview", "lifecycle"): (preview_container_rows, preview_rows),
     ("team", "lifecycle"): (rules_rows,),
     ("run", "lifecycle"): (run_rows, approval_rows),
     ("run", "llm"): (usage_rows,),

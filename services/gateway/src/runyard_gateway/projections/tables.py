@@ -222,7 +222,72 @@ run_events = Table(
     Index("run_events_by_run", "run_id", "id"),
 )
 
-STATE = (workspaces, sessions, runs, approvals, run_usage, container_environments, sandbox_rules)
+previews = Table(
+    "previews",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant_id", ID, nullable=False),
+    Column("workspace_id", ID, nullable=False),
+    Column("session_id", ID),
+    Column("branch", Text),
+    Column("commit", Text),
+    Column("command", Text),
+    Column("wanted_framework", Text),
+    Column("framework", Text),
+    Column("name", Text),
+    Column("serve", Text),
+    Column("status", String(20), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("method", String(20)),
+    Column("port", Integer),
+    Column("address", Text),
+    Column("took_ms", BigInteger),
+    Column("reason", String(50)),
+    Column("message", Text),
+    Column("exit_code", Integer),
+    Column("log_tail", JSON, nullable=False),
+    Column("requested_by", Text),
+    _moment("created_at", nullable=False),
+    _moment("updated_at", nullable=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("started_seq", BigInteger, nullable=False),
+    Index("previews_by_tenant", "tenant_id", "first_seq"),
+)
+
+preview_shares = Table(
+    "preview_shares",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant_id", ID, nullable=False),
+    Column("preview_id", ID, nullable=False),
+    _moment("expires_at", nullable=False),
+    Column("shared_by", Text),
+    _moment("created_at", nullable=False),
+    _moment("revoked_at"),
+    Column("revoked_by", Text),
+    Column("created_seq", BigInteger, nullable=False),
+    Index("preview_shares_by_preview", "preview_id", "created_seq"),
+)
+
+preview_tickets = Table(
+    "preview_tickets",
+    metadata,
+    Column("id", ID, primary_key=True),
+    _moment("expires_at", nullable=False),
+)
+"""Links that were opened and open nothing any more: no projection, but what has been done with them."""
+
+STATE = (
+    workspaces,
+    sessions,
+    runs,
+    approvals,
+    run_usage,
+    container_environments,
+    sandbox_rules,
+    previews,
+    preview_shares,
+)
 """Written by the state projection, which every write waits for."""
 
 ARCHIVE = (messages, run_events)
