@@ -1,5 +1,6 @@
 """Containers of sessions: wishes, their status, logs and measures, and what streams tell of them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -31,11 +32,16 @@ class FakeOrchestrator:
 
     url: str = ""
     asked: list[tuple[str, str | None]] = field(default_factory=list[tuple[str, str | None]])
+    may_end: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append((request.path_qs, request.headers.get("authorization")))
         if "follow=true" in request.path_qs:
-            return web.Response(text="data: {}\n\n", content_type="text/event-stream")
+            answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            await answer.prepare(request)
+            await answer.write(b"data: {}\n\n")
+            await self.may_end.wait()
+            return answer
         return web.json_response({"lines": ["one"]})
 
 
@@ -157,7 +163,8 @@ async def test_logs_and_measures_are_the_orchestrators_and_the_token_goes_in_a_h
     start_gateway: Start, orchestrator: FakeOrchestrator, story: Story, tenant: str
 ) -> None:
     session = str(uuid4())
-    async with start_gateway(orchestrator_url=orchestrator.url) as gateway, gateway.client(tenant) as api:
+    settings = {"orchestrator_url": orchestrator.url, "stream_heartbeat_seconds": 0.05}
+    async with start_gateway(**settings) as gateway, gateway.client(tenant) as api:
         await story.tell(story.session(session), *opened("w"))
         path = f"/api/sessions/{session}/container"
         assert (await api.get(f"{path}/logs")).status_code == 404
@@ -166,10 +173,16 @@ async def test_logs_and_measures_are_the_orchestrators_and_the_token_goes_in_a_h
         assert (await api.get(f"{path}/logs", params={"tail": 5})).json() == {"lines": ["one"]}
         assert (await api.get(f"{path}/logs", params={"tail": 0})).status_code == 422
         token = gateway.token(tenant)
-        async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as browser:
-            streamed = await browser.get(f"{path}/stats", params={"follow": "true", "token": token})
-        assert streamed.headers["content-type"].startswith("text/event-stream")
-        assert streamed.text == "data: {}\n\n"
+        query = {"follow": "true", "token": token}
+        async with (
+            httpx.AsyncClient(base_url=gateway.url, trust_env=False) as browser,
+            browser.stream("GET", f"{path}/stats", params=query) as streamed,
+        ):
+            assert streamed.headers["content-type"].startswith("text/event-stream")
+            lines = streamed.aiter_lines()
+            assert [await anext(lines) for _ in range(4)] == ["data: {}", "", ": heartbeat", ""]
+            orchestrator.may_end.set()
+            assert {line async for line in lines} <= {": heartbeat", ""}
     assert [path for path, _ in orchestrator.asked] == [
         f"/sessions/{session}/sandbox/logs?tail=5",
         f"/sessions/{session}/sandbox/stats?follow=true",

@@ -117,8 +117,8 @@ async def container_logs(
     tail: Annotated[int, Query(ge=1, le=10_000, description="So many of the last lines.")] = 200,
     follow: Annotated[bool, Query(description="Also those to come, as server-sent events.")] = False,
 ) -> Response:
-    _ = tail, follow  # declared for the document and checked; passed on with the query
-    return await _pass_on(gateway, caller, session_id, request, "logs")
+    _ = tail  # declared for the document and checked; passed on with the query
+    return await _pass_on(gateway, caller, session_id, request, "logs", follow=follow)
 
 
 @router.get("/stats", summary="What a session's container uses", **_STREAMED)
@@ -130,8 +130,7 @@ async def container_stats(
     gateway: GatewayDep,
     follow: Annotated[bool, Query(description="About once a second, as server-sent events.")] = False,
 ) -> Response:
-    _ = follow
-    return await _pass_on(gateway, caller, session_id, request, "stats")
+    return await _pass_on(gateway, caller, session_id, request, "stats", follow=follow)
 
 
 async def _control(
@@ -154,7 +153,11 @@ async def _known(gateway: Gateway, caller: Caller, session_id: UUID) -> RowMappi
     return row
 
 
-async def _pass_on(gateway: Gateway, caller: Caller, session_id: UUID, request: Request, what: str) -> Response:
+async def _pass_on(
+    gateway: Gateway, caller: Caller, session_id: UUID, request: Request, what: str, *, follow: bool
+) -> Response:
     await open_session(gateway, caller, session_id)
     await _known(gateway, caller, session_id)
-    return await gateway.orchestrator.pass_on(request, caller, f"/sessions/{session_id}/sandbox/{what}")
+    heartbeat = gateway.settings.stream_heartbeat_seconds if follow else None
+    path = f"/sessions/{session_id}/sandbox/{what}"
+    return await gateway.orchestrator.pass_on(request, caller, path, heartbeat_seconds=heartbeat)
