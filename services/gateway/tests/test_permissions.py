@@ -1,7 +1,10 @@
 """The gateway does all of its work as a NATS user that may do nothing else."""
 
+import json
 from pathlib import Path
 from uuid import uuid4
+
+from websockets.asyncio.client import connect as connect_socket
 
 from runyard_events.connection import connect
 from runyard_events.log import EventLog
@@ -40,6 +43,13 @@ async def test_reads_streams_outputs_and_commands_need_no_more_than_its_own_subj
             assert (await api.get(f"/api/runs/{run}", params={"min_seq": seq})).json()["status"] == "completed"
             assert (await api.get(f"/api/runs/{run}/events")).text.count("\ndata: ") == 11
             assert len((await api.get(f"/api/sessions/{session}/messages")).json()["items"]) == 2
+            async with running.stream(f"/api/sessions/{session}/events", tenant) as stream:
+                while (message := await stream.event()) is not None and message.id != seq:
+                    pass
+            assert message is not None
+            address = running.url.replace("http", "ws", 1)
+            async with connect_socket(f"{address}/ws/teams/{tenant}?token={running.token(tenant)}&from=0") as socket:
+                assert json.loads(await socket.recv())["type"] == "agent-status"
             prompted = await api.post(f"/api/sessions/{session}/prompt", json={"prompt": "Go"})
             assert prompted.status_code == 201, prompted.text
             reference = f"{tenant}/{run}/{uuid4()}"
