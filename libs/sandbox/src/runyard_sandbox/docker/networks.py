@@ -38,7 +38,7 @@ class Networks:
             ProvisionFailed: none can be had.
         """
         await self.adopt(used)
-        slot = self._spare.pop(0) if self._spare else await self._make()
+        slot = await self._ready() or await self._make()
         self._held.add(slot.network)
         return slot
 
@@ -107,6 +107,16 @@ class Networks:
                 self._held.discard(slot.network)
         except SandboxFault as error:
             _log.warning("sandbox.no_spare_network", reason=str(error))
+
+    async def _ready(self) -> Slot | None:
+        """One kept ready that is still there: anybody with the engine may have removed it."""
+        while self._spare:
+            slot = self._spare.pop(0)
+            self._held.add(slot.network)
+            if await self._engine.inspect_network(slot.network) is not None:
+                return slot
+            self._held.discard(slot.network)
+        return None
 
     async def _make(self) -> Slot:
         taken = {slot.subnet for slot in await self.all()}

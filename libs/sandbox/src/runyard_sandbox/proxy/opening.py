@@ -34,8 +34,8 @@ class _Gathering(asyncio.Protocol):
             self.found.set_result((bytes(self._gathered[:at]), bytes(self._gathered[at:])))
 
     def eof_received(self) -> bool:
-        """A program may send all it has to say and end before it is answered."""
-        return self._end.eof_received()
+        """A program may send all it has to say and end before it is answered; the mark has to be in it."""
+        return self.found.done() and self._end.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.found.done():

@@ -1,0 +1,353 @@
+"""Containers of a real engine, from their making to their end."""
+
+import asyncio
+import urllib.error
+import urllib.request
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from runyard_sandbox import Change, EngineAway, Health, Mount, NotThere, ProvisionFailed, Spec, Stats
+from runyard_sandbox.docker import DockerProvisioner, DockerSettings
+
+from .real_engine import World, build_image, client, left, unique, world
+
+pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest.fixture(name="image", scope="module")
+def _image() -> str:
+    return build_image()
+
+
+@pytest_asyncio.fixture(name="here", scope="module", loop_scope="module")
+async def _here(image: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[World]:
+    _ = image
+    name = unique("eng")
+    async with world(name, tmp_path_factory.mktemp("eng")) as here:
+        await here.provisioner.check()
+        yield here
+    assert left(name) == []
+
+
+async def test_the_same_spec_again_is_the_same_container(here: World) -> None:
+    spec = await here.run("same")
+    first, second = await asyncio.gather(here.provisioner.provision(spec), here.provisioner.provision(spec))
+    assert first == second
+    assert first.status == "running"
+    assert (first.tenant_id, first.owner_id, first.epoch) == ("tenant", "session-same", 1)
+    await here.provisioner.delete(spec.name)
+
+
+async def test_made_at_the_same_time_twice_it_is_one(here: World) -> None:
+    spec = Spec(
+        name=f"{here.settings.installation}-race",
+        purpose="agent",
+        tenant_id="t",
+        owner_id="o",
+        epoch=1,
+        image=None,
+        command=("sleep", "600"),
+    )
+    made = await asyncio.gather(*(here.provisioner.provision(spec) for _ in range(3)))
+    assert len({each.native_id for each in made}) == 1
+    assert await here.provisioner.reap() == []
+    await here.provisioner.delete(spec.name)
+
+
+async def test_a_name_that_is_taken_is_refused(here: World) -> None:
+    spec = await here.run("taken")
+    with pytest.raises(ProvisionFailed) as failed:
+        await here.provisioner.provision(replace(spec, epoch=2))
+    assert failed.value.reason == "create_failed"
+    await here.provisioner.delete(spec.name)
+
+
+async def test_a_missing_image_says_so_and_leaves_nothing(here: World) -> None:
+    with pytest.raises(ProvisionFailed) as failed:
+        await here.run("image", image="runyard-no-such-image:1")
+    assert failed.value.reason == "image_missing"
+    assert await here.provisioner.reap() == []
+
+
+@pytest.mark.parametrize("what", ["mount", "runtime"])
+async def test_what_cannot_be_made_or_started_leaves_nothing(here: World, tmp_path: Path, what: str) -> None:
+    changes: dict[str, Any] = {
+        "mount": {"mounts": (Mount(tmp_path / "missing", "/work"),)},
+        "runtime": {"runtime": "no-such-runtime"},
+    }[what]
+    with pytest.raises(ProvisionFailed) as failed:
+        await here.run(f"bad-{what}", **changes)
+    assert failed.value.reason == "create_failed"
+    assert await here.provisioner.find(f"{here.settings.installation}-bad-{what}") is None
+    assert await here.provisioner.reap() == []
+
+
+async def test_a_command_that_is_not_there_ends_at_once(here: World) -> None:
+    spec = await here.run("command", command=("/no/such/program",))
+    async with asyncio.timeout(20):
+        async for _ in here.provisioner.logs(spec.name, follow=True):
+            pass
+    found = await here.provisioner.find(spec.name)
+    assert found is not None
+    assert (found.status, found.exit_code) == ("stopped", 127)
+    await here.provisioner.delete(spec.name)
+
+
+async def test_it_is_paused_and_goes_on_as_often_as_wanted(here: World) -> None:
+    spec = await here.run("pause")
+    for _ in range(3):
+        await here.provisioner.pause(spec.name)
+        await here.provisioner.pause(spec.name)
+        assert (await _status(here, spec)) == "paused"
+        await here.provisioner.resume(spec.name)
+        await here.provisioner.resume(spec.name)
+        assert (await _status(here, spec)) == "running"
+    await here.provisioner.pause(spec.name)
+    await here.provisioner.stop(spec.name, grace_seconds=1)
+    assert (await _status(here, spec)) == "stopped"
+    await here.provisioner.delete(spec.name)
+
+
+async def test_a_stopped_one_starts_again_with_its_network(here: World) -> None:
+    spec = await here.run("again", "echo line; exec sleep 600")
+    address = (await here.inside(spec, "hostname -i"))[1]
+    await here.provisioner.stop(spec.name, grace_seconds=1)
+    await here.provisioner.stop(spec.name)
+    assert await here.provisioner.reap() == []
+    assert (await here.provisioner.start(spec.name)).status == "running"
+    assert (await here.inside(spec, "hostname -i"))[1] == address
+    assert await here.connects(spec, "runyard", 4222)
+    assert [line.text async for line in here.provisioner.logs(spec.name)] == ["line", "line"]
+    await here.provisioner.delete(spec.name)
+
+
+async def test_what_is_gone_stays_gone(here: World) -> None:
+    name = f"{here.settings.installation}-gone"
+    await here.provisioner.delete(name)
+    await here.provisioner.stop(name)
+    assert await here.provisioner.find(name) is None
+    for call in (
+        here.provisioner.start(name),
+        here.provisioner.pause(name),
+        here.provisioner.resume(name),
+        here.provisioner.exec(name, ["true"]),
+        anext(aiter(here.provisioner.stats(name))),
+        anext(aiter(here.provisioner.logs(name))),
+    ):
+        with pytest.raises(NotThere):
+            await call
+
+
+async def test_a_strangers_container_of_the_same_name_is_not_ours(here: World) -> None:
+    name = f"{here.settings.installation}-stranger"
+    stranger = client().containers.run(
+        here.settings.images["agent"], ["sleep", "600"], name=name, labels={"runyard.test": "sandbox"}, detach=True
+    )
+    try:
+        assert await here.provisioner.find(name) is None
+        await here.provisioner.delete(name)
+        await here.provisioner.stop(name, grace_seconds=0)
+        with pytest.raises(ProvisionFailed):
+            await here.run("stranger")
+        stranger.reload()
+        assert stranger.status == "running"
+    finally:
+        stranger.remove(force=True)
+
+
+async def test_input_goes_in_by_the_connection_and_a_late_command_is_given_up(here: World) -> None:
+    spec = await here.run("exec")
+    result = await here.provisioner.exec(spec.name, ("sh", "-c", "cat; echo err >&2; exit 5"), stdin=b"x" * 300_000)
+    assert (result.exit_code, len(result.output)) == (5, 300_004)
+    with pytest.raises(TimeoutError):
+        await here.provisioner.exec(spec.name, ("sleep", "30"), timeout_seconds=0.5)
+    await here.provisioner.delete(spec.name)
+
+
+async def test_what_it_uses_and_prints_is_told_until_it_ends(here: World) -> None:
+    spec = await here.run("tell", "while :; do :; done & echo out; echo err >&2; sleep 600")
+    readings = [reading async for reading in _first(here, spec, 3)]
+    assert readings[-1].cpu_percent > 5
+    assert readings[-1].memory_bytes > 0
+    assert readings[-1].memory_limit_bytes == spec.limits.memory_bytes
+    assert readings[-1].disk_bytes == 0
+    assert {(line.text, line.stream) async for line in here.provisioner.logs(spec.name)} == {
+        ("out", "stdout"),
+        ("err", "stderr"),
+    }
+
+    async def to_the_end() -> None:
+        async for _ in here.provisioner.stats(spec.name):
+            pass
+        async for _ in here.provisioner.logs(spec.name, follow=True):
+            pass
+
+    following = asyncio.ensure_future(to_the_end())
+    await here.provisioner.stop(spec.name, grace_seconds=0)
+    await asyncio.wait_for(following, 20)
+    await here.provisioner.delete(spec.name)
+
+
+async def test_what_happens_to_it_is_told(here: World) -> None:
+    changes = here.provisioner.changes()
+    first = asyncio.ensure_future(anext(changes))
+    seen: list[str] = []
+    # The stream is open when something made after it is heard of.
+    spec = await here.run("changes-0")
+    number = 0
+    while not (await asyncio.wait([first], timeout=0.5))[0]:
+        number += 1
+        await here.run(f"changes-{number}")
+    await here.provisioner.delete(spec.name)
+    async with asyncio.timeout(20):
+        async for change in changes:
+            if change.name == spec.name:
+                seen.append(change.what)
+            if change.what == "destroy":
+                break
+    assert seen[-2:] == ["die", "destroy"]
+    for each in range(1, number + 1):
+        await here.provisioner.delete(f"{here.settings.installation}-changes-{each}")
+
+
+@pytest.mark.parametrize(("test", "healthy"), [("true", True), ("false", False)])
+async def test_its_health_is_told(here: World, test: str, healthy: bool) -> None:  # noqa: FBT001
+    health = Health((test,), every_seconds=0.2, timeout_seconds=5, retries=1, start_seconds=0)
+    changes = here.provisioner.changes()
+    heard = asyncio.ensure_future(_until_health(changes))
+    await asyncio.sleep(0)
+    spec = await here.run(f"health-{test}", health=health)
+    await asyncio.wait([heard], timeout=20)
+    found = await here.provisioner.find(spec.name)
+    listed = [each for each in await here.provisioner.list() if each.name == spec.name]
+    assert found is not None
+    assert found.healthy is healthy
+    assert [each.healthy for each in listed] == [healthy]
+    await here.provisioner.delete(spec.name)
+
+
+async def test_a_page_is_reached_on_a_port_of_ours_and_so_after_a_restart(here: World) -> None:
+    spec = await here.run("page", "cd /opt && exec python3 -m http.server 6123", purpose="preview", ports=(6123,))
+    found = await here.provisioner.find(spec.name)
+    assert found is not None
+    address = found.addresses[6123]
+    assert 5000 <= int(address.rpartition(":")[2]) <= 8999
+    assert b"runyard" in await _page(address)
+    again = DockerProvisioner(here.settings)
+    await here.provisioner.stop(spec.name, grace_seconds=0)
+    await here.provisioner.list()
+    with pytest.raises(OSError, match=r".*"):
+        await _page(address, tries=1)
+    # Another process takes over: the port is its own now.
+    await again.start(spec.name)
+    assert [each.addresses for each in await again.list() if each.name == spec.name] == [found.addresses]
+    assert b"runyard" in await _page(address)
+    await again.delete(spec.name)
+    await again.close()
+    await here.provisioner.list()
+
+
+async def test_a_killed_proxy_comes_back_and_a_removed_one_is_made_again(here: World) -> None:
+    spec = await here.run("proxy")
+    assert await here.connects(spec, "runyard", 4222)
+    engine = client()
+    engine.containers.get(f"runyard-{here.settings.installation}-proxy").remove(force=True)
+    assert not await here.connects(spec, "runyard", 4222)
+    await here.provisioner.list()
+    assert await here.connects(spec, "runyard", 4222)
+    await here.provisioner.delete(spec.name)
+
+
+async def test_what_belongs_to_no_sandbox_is_reaped(here: World) -> None:
+    spec = await here.run("reap")
+    engine, labels = client(), {"runyard.installation": here.settings.installation}
+    network = next(iter(engine.containers.get(spec.name).attrs["NetworkSettings"]["Networks"]))
+    engine.volumes.create(f"{here.settings.installation}-volume", labels=labels)
+    engine.containers.run(
+        here.settings.images["agent"],
+        ["sleep", "600"],
+        name=f"{here.settings.installation}-child",
+        labels=labels,
+        detach=True,
+    )
+    # One without our label, put on the sandbox's network.
+    intruder = engine.containers.run(
+        here.settings.images["agent"],
+        ["sleep", "600"],
+        name=f"{here.settings.installation}-intruder",
+        network=network,
+        detach=True,
+    )
+    assert intruder.name
+    reaped = {(each.kind, each.name.removeprefix(here.settings.installation)) for each in await here.provisioner.reap()}
+    assert reaped == {("volume", "-volume"), ("container", "-child"), ("container", "-intruder")}
+    assert (await _status(here, spec)) == "running"
+    # A container that somebody removed leaves its network to the reaper.
+    engine.containers.get(spec.name).remove(force=True)
+    assert [each.kind for each in await here.provisioner.reap()] == ["network"]
+    assert await here.provisioner.reap() == []
+
+
+async def test_an_engine_that_is_away_says_so() -> None:
+    away = DockerProvisioner(DockerSettings(installation="away", images={}, base_url="unix:///no/such.sock"))
+    with pytest.raises(EngineAway):
+        await away.check()
+    with pytest.raises(EngineAway):
+        await away.list()
+    assert [change async for change in away.changes()] == []
+    await away.close()
+
+
+async def test_a_restarted_service_takes_over_what_was_made_ready(image: str, tmp_path: Path) -> None:
+    _ = image
+    name = unique("take")
+    async with world(name, tmp_path, spare=2) as here:
+        spec = await here.run("one")
+        async with asyncio.timeout(20):
+            # The sandbox, the proxy, the uplink, its network and two more; no event tells of a network.
+            while len(left(name)) < 6:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        other = DockerProvisioner(here.settings)
+        found = await other.list()
+        assert [each.name for each in found] == [spec.name]
+        assert await other.reap() == []
+        await other.close()
+    assert left(name) == []
+
+
+async def _status(here: World, spec: Spec) -> str:
+    found = await here.provisioner.find(spec.name)
+    assert found is not None
+    return found.status
+
+
+async def _first(here: World, spec: Spec, count: int) -> AsyncGenerator[Stats]:
+    async for reading in here.provisioner.stats(spec.name):
+        yield reading
+        count -= 1
+        if not count:
+            return
+
+
+async def _until_health(changes: AsyncIterator[Change]) -> None:
+    async for change in changes:
+        if change.what.startswith("health_status"):
+            return
+
+
+async def _page(address: str, tries: int = 40) -> bytes:
+    def get() -> bytes:
+        with urllib.request.urlopen(f"http://{address}/", timeout=5) as answer:
+            return answer.read()
+
+    for _ in range(tries - 1):
+        try:
+            return await asyncio.to_thread(get)
+        except (urllib.error.URLError, ConnectionError):
+            await asyncio.sleep(0.1)
+    return await asyncio.to_thread(get)
