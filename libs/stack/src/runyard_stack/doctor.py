@@ -17,6 +17,7 @@ from runyard_stack.embedded.postgres import postgres_folder
 from runyard_stack.layout import Layout
 from runyard_stack.models import model_source
 from runyard_stack.probe import ask_ready
+from runyard_stack.sandboxes import method, sandboxes_in_words, what_is_missing
 from runyard_stack.servers import Existing
 from runyard_stack.services import PARTS
 from runyard_stack.state import State, read_state
@@ -61,7 +62,7 @@ async def examine(layout: Layout, environment: Mapping[str, str]) -> list[Findin
     else:
         findings += [await server("event log", state.event_log), await server("database", state.database)]
         findings += [await service(part.name, state) for part in PARTS]
-    findings.append(models(environment))
+    findings += [models(environment), await sandboxes(environment)]
     return findings
 
 
@@ -160,6 +161,15 @@ async def service(name: str, state: State) -> Finding:
 def models(environment: Mapping[str, str]) -> Finding:
     """Where answers come from."""
     return Finding("models", "ok", model_source(environment))
+
+
+async def sandboxes(environment: Mapping[str, str]) -> Finding:
+    """Where agents work, and whether what that needs is there."""
+    words = sandboxes_in_words(environment)
+    if method(environment) != "docker":
+        return Finding("sandboxes", "ok", words)
+    missing, remedy = await what_is_missing(environment)
+    return Finding("sandboxes", "broken", missing, remedy) if missing else Finding("sandboxes", "ok", words)
 
 
 def _nearest(path: Path) -> Path:

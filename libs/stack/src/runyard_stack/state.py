@@ -33,6 +33,7 @@ class State(BaseModel):
     event_log: str = ""
     database: str = ""
     model_source: str = ""
+    sandboxes: str = ""
 
 
 def read_state(layout: Layout) -> State | None:

@@ -18,6 +18,7 @@ from runyard_stack.layout import Layout
 from runyard_stack.models import model_source
 from runyard_stack.probe import ask_ready
 from runyard_stack.progress import Progress
+from runyard_stack.sandboxes import method, sandboxes_in_words, what_is_missing
 from runyard_stack.secrecy import redactor
 from runyard_stack.servers import Existing, Servers, all_of
 from runyard_stack.services import PARTS, Wiring, load_build
@@ -67,7 +68,7 @@ class Stack:
         if not self._processes:
             for part in PARTS:
                 require_free(self._layout.port(part.name), part.name)
-        await all_of(servers.start(), asyncio.to_thread(self._import_services))
+        await all_of(servers.start(), asyncio.to_thread(self._import_services), self._look_for_engine())
         wiring = Wiring(
             layout=self._layout,
             credentials=credentials,
@@ -92,6 +93,12 @@ class Stack:
         finally:
             stop_services.set()
             await asyncio.gather(running, return_exceptions=True)
+
+    async def _look_for_engine(self) -> None:
+        if method(self._environment) == "docker":
+            missing, remedy = await what_is_missing(self._environment)
+            if missing:
+                self._progress.warn(f"Sandboxes: {missing}; runs wait for it. {remedy}")
 
     def _import_services(self) -> None:
         if not self._processes:
@@ -124,6 +131,7 @@ class Stack:
             event_log=servers.nats_url,
             database=servers.database_address,
             model_source=model_source(self._environment),
+            sandboxes=sandboxes_in_words(self._environment),
         )
 
 

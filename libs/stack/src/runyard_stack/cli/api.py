@@ -14,6 +14,7 @@ import httpx
 
 from runyard_stack.cli.sse import Message, messages
 from runyard_stack.credentials import read_credentials
+from runyard_stack.embedded.ports import is_free
 from runyard_stack.errors import StackError
 from runyard_stack.layout import layout_from_environment
 from runyard_stack.state import read_state
@@ -67,12 +68,13 @@ def find_target(environment: Mapping[str, str] = os.environ) -> Target:
     url, token = environment.get("RUNYARD_URL"), environment.get("RUNYARD_TOKEN")
     if url is None:
         state = read_state(layout)
-        if state is None:
+        composed = (layout.home / "compose").is_dir() and not is_free(layout.port("gateway"))
+        if state is None and not composed:
             raise StackError(
                 f"No stack runs on {layout.home}.",
                 "Start one with `runyard up`, or name another one with RUNYARD_URL and RUNYARD_TOKEN.",
             )
-        url = state.addresses["gateway"]
+        url = state.addresses["gateway"] if state else layout.address("gateway")
     if token is None:
         credentials = read_credentials(layout.credentials)
         if credentials is None:

@@ -23,6 +23,7 @@ def banner(layout: Layout, state: State, token: str, seconds: float | None = Non
         "Database": state.database,
         "Data": str(layout.home),
         "Models": state.model_source,
+        "Sandboxes": state.sandboxes,
         "Token": f"{token}\n             valid for 24 hours; `{command()} token` prints another one",
     }
     table = "\n".join(f"  {name:<10} {value}" for name, value in rows.items())
