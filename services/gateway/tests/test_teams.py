@@ -10,7 +10,15 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from runyard_events.catalogue import RawReceived, RunDispatched, RunStarted, SandboxStopped, ToolCall, WorkspaceImported
+from runyard_events.catalogue import (
+    RawReceived,
+    RunDispatched,
+    RunError,
+    RunStarted,
+    SandboxStopped,
+    ToolCall,
+    WorkspaceImported,
+)
 from runyard_gateway.imports import spellings_of
 
 from .conftest import Running, Start, Story
@@ -192,9 +200,10 @@ async def test_the_method_is_told_once_it_is_certain(
     api: httpx.AsyncClient, gateway: Running, story: Story, tenant: str, owners: Owners
 ) -> None:
     owners.method, seen = "docker", set[str]()
-    for certain, method in (
-        (RunDispatched(runner_type="codex", method="process", reason="create_failed"), "process"),
-        (RunStarted(runner_id="r", attempt=1), "docker"),
+    for certain, method, success in (
+        (RunDispatched(runner_type="codex", method="process", reason="create_failed"), "process", True),
+        (RunStarted(runner_id="r", attempt=1), "docker", True),
+        (RunError(reason="sandbox_failed", message="no room"), "docker", False),
     ):
         key = {"Idempotency-Key": str(uuid4())}
         asking = asyncio.create_task(api.post("/api/agents/spawn", json=spawn_body(tenant), headers=key))
@@ -207,7 +216,7 @@ async def test_the_method_is_told_once_it_is_certain(
         assert not asking.done()
         await story.tell(story.run(message["session_id"], message["run_id"]), certain)
         answer = (await asking).json()
-        assert answer["method"] == method
+        assert (answer["method"], answer["success"]) == (method, success)
         again = await api.post("/api/agents/spawn", json=spawn_body(tenant), headers=key)
         assert again.json() == answer
 

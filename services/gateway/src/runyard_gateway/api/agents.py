@@ -1,7 +1,6 @@
 """An agent at work in one request: the repository, a session on it, the first prompt."""
 
 import asyncio
-from typing import cast
 from uuid import UUID
 
 from fastapi import APIRouter, Response
@@ -46,7 +45,7 @@ class Spawn(Body):
 class Spawned(View):
     """Where the agent works. `method` is null when that was not decided in time; the run has it later."""
 
-    success: bool
+    success: bool = Field(description="False when the run has failed already: its `error` says why.")
     method: str | None = Field(
         description="`docker` (or another that runs containers) or `process`, as the run was handed out.",
         examples=["docker"],
@@ -82,17 +81,18 @@ async def spawn(
         request_hash=hashed,
     )
     (await gateway.commands.carry_out(caller, run)).mark(response)
+    row = await _handed_out(gateway, caller, run)
     return Spawned(
-        success=True,
-        method=await _method(gateway, caller, run),
+        success=row["status"] != "error",
+        method=row["method"],
         session_id=session.session_id,
         run_id=run.run_id,
         workspace_id=workspace["id"],
     )
 
 
-async def _method(gateway: Gateway, caller: Caller, run: RequestRun) -> str | None:
-    """Where the run is worked on, once that is certain: a container that cannot be had gives it back."""
+async def _handed_out(gateway: Gateway, caller: Caller, run: RequestRun) -> RowMapping:
+    """The run once it is certain where it is worked on: a container that cannot be had gives it back."""
     topic = f"ev.{caller.tenant}.session.{run.session_id}.run.{run.run_id}"
     with gateway.hub.subscribe(topic) as events:
         row = await known_run(gateway, caller, UUID(run.run_id))
@@ -106,7 +106,7 @@ async def _method(gateway: Gateway, caller: Caller, run: RequestRun) -> str | No
                         await events.take()
         except TimeoutError:
             pass  # as far as it is known
-    return cast("str | None", row["method"])
+    return row
 
 
 def _is_certain(row: RowMapping) -> bool:
