@@ -5,7 +5,7 @@
 ARG BASE_IMAGE=python:3.12-slim-bookworm
 
 # What all services share: tools, an environment, the dependencies of libs/chassis.
-FROM ${BASE_IMAGE}
+FROM ${BASE_IMAGE} AS installed
 RUN for tool in git tini curl; do command -v "$tool" >/dev/null || missing="$missing $tool"; done; \
     if [ -n "$missing" ]; then \
         apt-get update && apt-get install --yes --no-install-recommends ca-certificates $missing \
@@ -27,13 +27,25 @@ COPY deploy/locks/${SERVICE}.txt /tmp/service.txt
 RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement /tmp/service.txt \
     && rm /tmp/common.txt /tmp/service.txt
 
-# Our own code, compiled: the root of a sandbox is read-only.
-COPY libs/events/src libs/chassis/src libs/runner/src libs/sandbox/src services/${SERVICE}/src /app/
-RUN python -m compileall -q /app
+FROM installed AS arranged
+ARG SERVICE
+COPY libs/events /source/libs/events
+COPY libs/chassis /source/libs/chassis
+COPY libs/runner /source/libs/runner
+COPY libs/sandbox /source/libs/sandbox
+COPY services/${SERVICE} /source/service
+COPY deploy/arrange.py /source/
+RUN python /source/arrange.py /source /app
+
+# The last layer is our own code; it is all that a change of it changes.
+FROM installed
+ARG SERVICE
+COPY --from=arranged /app /app
 ENV SERVICE=${SERVICE}
 USER 10001:10001
 WORKDIR /
 HEALTHCHECK --interval=30s --timeout=5s --retries=3 --start-period=60s \
     CMD curl --fail --silent --output /dev/null "http://127.0.0.1:${PORT:-8080}/health"
-ENTRYPOINT ["tini", "--"]
+# Reaps what agents leave behind also where an engine's own init is process 1.
+ENTRYPOINT ["tini", "-s", "--"]
 CMD ["sh", "-c", "exec python -m runyard_$(echo \"$SERVICE\" | tr - _)"]

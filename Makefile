@@ -22,8 +22,12 @@ up: install ## Start NATS, PostgreSQL and all services; Ctrl-C stops them
 
 .PHONY: test
 test: install lint schemas-check ## Lint, types, import rules, schemas, and all tests but the fault tests
-	@$(PYTEST) -n $(WORKERS) -m "not faults" --cov --cov-report= $(ARGS)
+	@$(PYTEST) -n $(WORKERS) -m "not faults and not browser" --cov --cov-report= $(ARGS)
 	@echo "Coverage: $$($(BIN)/coverage report --format=total) % (by file: $(BIN)/coverage report)"
+
+.PHONY: test-previews
+test-previews: install ## Open real projects in Chromium through the proxy, edit them, see them change
+	@$(PYTEST) -n 0 -m browser tests/previews $(ARGS)
 
 .PHONY: test-faults
 test-faults: install ## Kill services, NATS and PostgreSQL in the middle of runs
