@@ -1,7 +1,11 @@
 """Worktrees and checkpoints: everything the agent did is kept, nothing of the user's is touched."""
 
+import asyncio
+import contextlib
 import hashlib
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from runyard_workspace.adapters.diffs import DiffLimits, Diffs
-from runyard_workspace.adapters.git import Git
+from runyard_workspace.adapters.git import Git, GitError
 from runyard_workspace.adapters.place import Place
 from runyard_workspace.adapters.snapshots import Checkpoint, Snapshots
 from runyard_workspace.adapters.staging import Staging
@@ -398,3 +402,43 @@ async def test_a_worktree_with_closed_folders_can_be_removed(desk: Desk) -> None
     (desk.path / "closed").chmod(0o500)
     await desk.worktrees.remove(desk.repository, desk.path, desk.branch)
     assert not desk.path.exists()
+
+
+SWAPPER = """
+import ctypes, os, sys
+exchange = ctypes.CDLL(None).renameat2
+pairs = [(a.encode(), b.encode()) for a, b in zip(sys.argv[1::2], sys.argv[2::2])]
+print("ready", flush=True)
+while True:
+    for a, b in pairs:
+        exchange(-100, a, -100, b, 2)
+"""
+
+
+async def test_what_is_swapped_for_a_link_while_it_is_read_is_not_followed(desk: Desk, tmp_path: Path) -> None:
+    """An agent that goes on working could otherwise have files of the host put where it can read them."""
+    secret, links = tmp_path / "outside" / "secret.txt", tmp_path / "links"
+    for folder in (secret.parent, links, desk.path / "folder"):
+        folder.mkdir()
+    secret.write_text("a file of the host\n")
+    for harmless in (desk.path / "file.txt", desk.path / "folder" / "secret.txt"):
+        harmless.write_text("as long, but mine.\n")
+    (links / "file.txt").symlink_to(secret)
+    (links / "folder").symlink_to(secret.parent)
+    names = [str(parent / name) for name in ("file.txt", "folder") for parent in (desk.path, links)]
+    swapper = subprocess.Popen(  # noqa: ASYNC220 - it starts at once
+        [sys.executable, "-c", SWAPPER, *names], stdout=subprocess.PIPE
+    )
+    try:
+        assert swapper.stdout
+        await asyncio.to_thread(swapper.stdout.readline)
+        for _ in range(40):
+            with contextlib.suppress(GitError):
+                async with desk.snapshots.scratch() as scratch:
+                    await desk.snapshots.take(desk.at, scratch)
+    finally:
+        swapper.kill()
+        swapper.wait()
+    kept = git(tmp_path, "hash-object", str(secret))
+    objects = git(desk.at.common_dir, "cat-file", "--batch-all-objects", "--batch-check=%(objectname)").split()
+    assert kept not in objects

@@ -52,6 +52,17 @@ class GitFolder(Tree):
             return text.removeprefix("ref: ") if text.startswith("ref: ") else None
         return None
 
+    def standing(self) -> str | None:
+        """The commit that HEAD stands at, by way of a branch or not.
+
+        Raises:
+            TreeError: it cannot be read.
+        """
+        name = self.head()
+        if name is None:
+            return _commit(self._text(("HEAD",), REF_BYTES).strip())
+        return self.ref(name) if ".." not in name.split("/") else None
+
     def objects(self, limit: int) -> Found:
         """The objects that it holds itself: what its alternates name is not asked about.
 

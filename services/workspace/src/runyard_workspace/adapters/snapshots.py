@@ -8,11 +8,12 @@ import asyncio
 import shutil
 import stat
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from runyard_workspace.adapters.git import Git, GitError, GitTimeout, literal
+from runyard_workspace.adapters.mirror import Mirror
 from runyard_workspace.adapters.place import Place
 from runyard_workspace.adapters.staging import Staging
 from runyard_workspace.adapters.weighing import Plan, SnapshotLimits, statuses, weigh, whole
@@ -113,7 +114,7 @@ class Snapshots:
                 # Once from the user's index; if that goes wrong, it may be damaged: then from the commit.
                 await self._start_index(at, own, anew=attempt > 1)
                 plan, filters = await asyncio.gather(self._plan(own), self._git.filters_off(at))
-                await self._carry_out(plan, own, filters)
+                out = await self._carry_out(plan, own, filters, folder / f"mirror-{attempt}")
                 tree = await self._git.text("write-tree", at=own, timeout=self._limits.seconds)
             except GitTimeout:
                 raise
@@ -122,7 +123,8 @@ class Snapshots:
                 if attempt == ATTEMPTS:
                     raise
             else:
-                return Snapshot(tree, tuple(path.decode(errors="replace") for path in plan.skipped))
+                skipped = sorted({*plan.skipped, *out})
+                return Snapshot(tree, tuple(path.decode(errors="replace") for path in skipped))
         raise AssertionError("unreachable")
 
     def scratch(self) -> AbstractAsyncContextManager[Path]:
@@ -159,18 +161,29 @@ class Snapshots:
         untracked = whole(others)
         return await asyncio.to_thread(weigh, own.work_tree, deleted, modified, untracked, self._limits)
 
-    async def _carry_out(self, plan: Plan, own: Place, filters: dict[str, str]) -> None:
+    async def _carry_out(self, plan: Plan, own: Place, filters: dict[str, str], folder: Path) -> tuple[bytes, ...]:
+        """Brings the index up to date; returns the paths that could not be read."""
+        assert own.work_tree is not None  # noqa: S101 - a worktree has one
         seconds = self._limits.seconds
         if plan.remove:
             await self._git.output(
                 "update-index", "--force-remove", "-z", "--stdin",
                 at=own, stdin=literal(plan.remove), timeout=seconds,
             )  # fmt: skip
-        if plan.add:
+        if not plan.add:
+            return ()
+        mirror = Mirror(own.work_tree, folder, own.common_dir)
+        copied = await asyncio.to_thread(mirror.bring, plan.add, self._limits.total_bytes)
+        if copied.submodules:
+            entries = b"".join(b"160000 %s\t%s\0" % (commit.encode(), path) for path, commit in copied.submodules)
+            await self._git.output("update-index", "-z", "--index-info", at=own, stdin=entries, timeout=seconds)
+        if copied.files:
+            await asyncio.to_thread(_folder, folder)
             await self._git.output(
                 "update-index", "--add", "--replace", "--remove", "-z", "--stdin",
-                at=own, stdin=literal(plan.add), settings=filters, timeout=seconds,
+                at=replace(own, work_tree=folder), stdin=literal(copied.files), settings=filters, timeout=seconds,
             )  # fmt: skip
+        return copied.skipped
 
 
 def _folder(path: Path) -> Path:

@@ -103,10 +103,17 @@ class Tree:
             expect_file(os.stat(parts[-1], dir_fd=folder, follow_symlinks=False))
             file = os.open(parts[-1], READ, dir_fd=folder)
             try:
-                expect_file(os.fstat(file))
-                return _copy_all(file, target, limit)
+                state = expect_file(os.fstat(file))
+                size = _copy_all(file, target, limit)
+                target.chmod(0o755 if state.executable else 0o644)
+                return size
             finally:
                 os.close(file)
+
+    def link(self, parts: tuple[str, ...]) -> str:
+        """Where a symbolic link points to, in its own words. Raises as `read` does."""
+        with self._folder(parts[:-1]) as folder, translated():
+            return os.readlink(parts[-1], dir_fd=folder)
 
     def state(self, parts: tuple[str, ...]) -> FileState:
         """What a file is like now. Raises as `read` does."""
