@@ -12,11 +12,22 @@ from runyard_events.errors import LogUnavailable
 logger = structlog.get_logger(__name__)
 
 PENDING_BYTES = 16 * 1024 * 1024
+_ASKED_TO_SIGN_IN_AGAIN = ("authentication expired", "authentication revoked", "authentication timeout")
 
 
 def inbox_prefix(service: str) -> str:
     """The prefix of the reply subjects of a service's connections."""
     return f"_INBOX_{service.replace('-', '_')}"
+
+
+class _Connection(Client):
+    """A client that begins anew, too, when it was let in for a time and the time is over."""
+
+    async def _process_err(self, err_msg: str) -> None:
+        if any(reason in err_msg.lower() for reason in _ASKED_TO_SIGN_IN_AGAIN):
+            await self._process_op_err(NatsError(err_msg.strip("'")))
+            return
+        await super()._process_err(err_msg)
 
 
 async def connect(
@@ -36,7 +47,7 @@ async def connect(
     async def on_error(error: Exception) -> None:
         logger.warning("nats.error", service=service, error=str(error) or type(error).__name__)
 
-    client = Client()
+    client = _Connection()
 
     async def on_disconnected() -> None:
         if not client.is_closed:

@@ -20,7 +20,7 @@ from nats.errors import Error as NatsError
 from runyard_events.codec import encode
 from runyard_events.envelope import Envelope
 from runyard_events.errors import Conflict, EventError, LogUnavailable
-from runyard_events.reader import ConsumerNames, Reader
+from runyard_events.reader import Reader
 from runyard_events.stored import StoredEvent
 
 Answer = TypeVar("Answer")
@@ -52,16 +52,8 @@ class Append:
 class EventLog:
     """The EVENTS stream, seen through one connection."""
 
-    def __init__(
-        self,
-        client: Client,
-        *,
-        patience_seconds: float = 15.0,
-        attempt_seconds: float = 5.0,
-        names: ConsumerNames | None = None,
-    ) -> None:
+    def __init__(self, client: Client, *, patience_seconds: float = 15.0, attempt_seconds: float = 5.0) -> None:
         self._client = client
-        self._names = names
         self._patience = patience_seconds
         self._attempt = attempt_seconds
 
@@ -176,9 +168,7 @@ class EventLog:
 
     def reader(self, *subjects: str, from_seq: int | None = None, inactive_seconds: float = 5.0) -> Reader:
         """A reader of these subjects; `from_seq` None: only what is appended from now on."""
-        return Reader(
-            self._client, STREAM, subjects, from_seq=from_seq, inactive_seconds=inactive_seconds, names=self._names
-        )
+        return Reader(self._client, STREAM, subjects, from_seq=from_seq, inactive_seconds=inactive_seconds)
 
     async def replay(self, *subjects: str, from_seq: int = 1) -> AsyncGenerator[StoredEvent, None]:
         """The events of these subjects from a stream sequence on, up to the end of the log as it is now."""

@@ -8,10 +8,8 @@ from typing import Any
 
 from runyard_events.connection import inbox_prefix
 from runyard_events.leases import BUCKET as LEASES
-from runyard_events.topology import COMMANDS, EVENTS, OUTPUTS, sandbox_durable
-
-_READERS = 4
-"""What a runner reads at once for one run: its control events, and a look back."""
+from runyard_events.session_account import READ
+from runyard_events.topology import COMMANDS, EVENTS, OUTPUTS
 
 SERVICES = ("gateway", "orchestrator", "workspace", "runner-codex", "runner-claude", "llm-gateway")
 
@@ -25,37 +23,8 @@ def permissions_for(service: str) -> dict[str, Any]:
     publish = [*_COMMON, *_PUBLISH[service]]
     return {
         "publish": {"allow": publish},
-        "subscribe": {"allow": [f"{inbox_prefix(service)}.>"]},
+        "subscribe": {"allow": [f"{inbox_prefix(service)}.>", *_SUBSCRIBE.get(service, ())]},
     }
-
-
-def session_permissions(tenant_id: str, session_id: str) -> dict[str, Any]:
-    """What the runner in a session's own container may do: this session's runs, and nothing beside them."""
-    run = f"ev.{tenant_id}.session.{session_id}.run.*"
-    key = f"$KV.{LEASES}.{session_id}.*"
-    # Consumers by name: whoever may create one under any name may also change another's.
-    names = session_consumers(session_id)
-    publish = [
-        *(f"{run}.{family}" for family in ("lifecycle", "ui", "raw")),
-        *(
-            f"$JS.API.CONSUMER.CREATE.{EVENTS}.{name}.{run}.{what}"
-            for name in names
-            for what in ("lifecycle", "ui", "raw", ">")
-        ),
-        *(f"$JS.API.CONSUMER.DELETE.{EVENTS}.{name}" for name in names),
-        *_last(f"{run}.lifecycle", f"{run}.ui", f"{run}.raw"),
-        *_work(COMMANDS, sandbox_durable(session_id)),
-        key,
-        f"$JS.API.DIRECT.GET.KV_{LEASES}.{key}",
-        "$JS.FC.>",
-    ]
-    inbox = f"{inbox_prefix(sandbox_durable(session_id))}.>"
-    return {"publish": {"allow": publish}, "subscribe": {"allow": [inbox]}}
-
-
-def session_consumers(session_id: str) -> list[str]:
-    """The names of the consumers that a session's container may make to read with."""
-    return [f"{sandbox_durable(session_id)}-{number}" for number in range(_READERS)]
 
 
 def _read(*filters: str) -> list[str]:
@@ -117,6 +86,10 @@ def _runner(agent: str) -> list[str]:
     ]
 
 
+AUTH_REQUESTS = "$SYS.REQ.USER.AUTH"
+"""Where the server asks whether a container may come in."""
+_SUBSCRIBE: dict[str, list[str]] = {"orchestrator": [AUTH_REQUESTS, f"{READ}.>"]}
+
 _PUBLISH: dict[str, list[str]] = {
     "gateway": [
         "cmd.orchestrator.>",
@@ -154,6 +127,9 @@ _PUBLISH: dict[str, list[str]] = {
         f"$JS.API.STREAM.INFO.{COMMANDS}",
         *_READ_LEASES,
         *_answer("gateway", "runner-codex", "runner-claude"),
+        # Answers to the server, and to requests that came in from the containers' account.
+        "$SYS._INBOX.>",
+        "_R_.>",
     ],
     "workspace": [
         "ev.*.workspace.*.lifecycle",

@@ -30,47 +30,6 @@ _BATCH = 512
 _NS = 1_000_000_000
 
 
-class ConsumerNames:
-    """Names of readers' consumers: always another one.
-
-    A user whose permissions go by name has a few of his own instead (`FewNames`).
-    """
-
-    def take(self) -> str:
-        """A name that nobody uses."""
-        return NUID().next().decode()
-
-    def give_back(self, name: str) -> None:
-        """The consumer is not needed any more."""
-
-    @property
-    def are_used_again(self) -> bool:
-        """Whether a consumer of a former reader may still have the name."""
-        return False
-
-
-class FewNames(ConsumerNames):
-    """A fixed set of names, each in one reader's hands at a time."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._free = deque(names)
-
-    def take(self) -> str:
-        """Raises `LogUnavailable` when all are in use."""
-        if not self._free:
-            raise LogUnavailable("every consumer that this user may have is in use")
-        return self._free.popleft()
-
-    def give_back(self, name: str) -> None:
-        """To the end of the line: by its next turn the server has most likely forgotten the consumer."""
-        self._free.append(name)
-
-    @property
-    def are_used_again(self) -> bool:
-        """They are."""
-        return True
-
-
 class Reader:
     """A position in a stream and the subjects read from it.
 
@@ -87,9 +46,7 @@ class Reader:
         from_seq: int | None = None,
         inactive_seconds: float = 5.0,
         create_timeout: float = 5.0,
-        names: ConsumerNames | None = None,
     ) -> None:
-        self._names = names or ConsumerNames()
         self._client = client
         self._stream = stream
         self._subjects = list(subjects)
@@ -113,7 +70,7 @@ class Reader:
         await self.close()
         self._buffer = buffer = deque[Msg]()
         self._consumer_seq = 0
-        self._name = self._names.take()
+        self._name = NUID().next().decode()
         inbox = self._client.new_inbox()
 
         async def deliver(message: Msg) -> None:
@@ -124,9 +81,6 @@ class Reader:
             self._subscription = await self._client.subscribe(
                 inbox, cb=deliver, pending_msgs_limit=-1, pending_bytes_limit=-1
             )
-            if self._names.are_used_again:
-                subject = f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}"
-                await self._client.request(subject, b"", timeout=self._create_timeout)
             answer = await self._client.request(
                 self._create_subject(),
                 json.dumps(self._request(inbox)).encode(),
@@ -145,9 +99,6 @@ class Reader:
 
     async def close(self) -> None:
         """Ends delivery; the server forgets the consumer by itself."""
-        if self._name:
-            self._names.give_back(self._name)
-            self._name = ""
         subscription, self._subscription = self._subscription, None
         if subscription is not None and not self._client.is_closed:
             try:

@@ -68,7 +68,8 @@ def streams(replicas: int = 1) -> dict[str, dict[str, Any]]:
             "subjects": [f"$KV.{LEASES}.>"],
             "max_msgs_per_subject": 1,
             "max_age": LEASE_SECONDS * _S,
-            "allow_rollup_hdrs": True,
+            # A rollup of one key could be one of the whole bucket.
+            "allow_rollup_hdrs": False,
             "deny_delete": True,
             "duplicate_window": LEASE_SECONDS * _S,
         },

@@ -24,9 +24,7 @@ from runyard_events.connection import connect
 from runyard_events.errors import LogUnavailable
 from runyard_events.ids import new_id
 from runyard_events.leases import BUCKET, Leases
-from runyard_events.log import EventLog
-from runyard_events.permissions import session_consumers
-from runyard_events.reader import FewNames
+from runyard_events.session_log import SessionLog
 from runyard_events.tasks import end_tasks
 from runyard_events.topology import sandbox_durable
 from runyard_runner.adapter import Agent
@@ -124,7 +122,7 @@ class _Box:
             service=self._name,
             runner_id=f"sandbox-{session.id[:8]}-{new_id()}",
             agent=self._agent,
-            log=EventLog(client, names=FewNames(session_consumers(session.id))),
+            log=SessionLog(client),
             leases=Leases(bucket),
             outputs=GatewayOutputs(session.app_url, session.id, session.token),
             settings=settings,

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices
 
 from runyard_stack.accounts import NATS_USERS, STACK, nats_users
-from runyard_stack.credentials import Credentials, account_key, load_credentials
+from runyard_stack.credentials import Credentials, load_credentials, nats_issuer
 from runyard_stack.embedded.nats import NatsServer
 from runyard_stack.layout import DEFAULT_PORT_BASE, Layout
 from runyard_stack.secrecy import redactor
@@ -82,7 +82,7 @@ def write_compose(layout: Layout, environment: Mapping[str, str]) -> dict[str, s
         layout.nats,
         CONTAINER_PORTS["gateway"],
         users=nats_users(credentials),
-        issuer=account_key(credentials.nats_issuer_seed),
+        issuer=nats_issuer(credentials),
     ).config()
     nats |= {"listen": "0.0.0.0:4222", "http": "127.0.0.1:8222"}
     nats["jetstream"] |= {"store_dir": "/data/jetstream"}

@@ -6,7 +6,9 @@ import secrets
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import nkeys
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runyard_stack.errors import StackError
@@ -23,6 +25,10 @@ def _password() -> str:
     return secrets.token_urlsafe(PASSWORD_BYTES)
 
 
+def _seed() -> str:
+    return nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_ACCOUNT).decode()
+
+
 def _id() -> str:
     return str(uuid.uuid4())
 
@@ -37,9 +43,17 @@ class Credentials(BaseModel):
     postgres_superuser_password: str = Field(default_factory=_password)
     postgres_password: str = Field(default_factory=_password)
     nats_passwords: dict[str, str] = Field(default_factory=dict)
+    nats_issuer_seed: str = Field(default_factory=_seed)
+    """Of the key that signs what the containers of sessions may do."""
     redaction_salt: str = Field(default_factory=_password)
     tenant_id: str = Field(default_factory=_id)
     admin_id: str = Field(default_factory=_id)
+
+
+def nats_issuer(credentials: Credentials) -> str:
+    """The public key that belongs to the issuer's seed."""
+    key: Any = nkeys.from_seed(bytearray(credentials.nats_issuer_seed.encode()))
+    return str(key.public_key.decode())
 
 
 def load_credentials(path: Path, nats_users: Iterable[str] = ()) -> Credentials:
@@ -54,7 +68,7 @@ def load_credentials(path: Path, nats_users: Iterable[str] = ()) -> Credentials:
     missing = [user for user in nats_users if user not in credentials.nats_passwords]
     for user in missing:
         credentials.nats_passwords[user] = _password()
-    if created or missing:
+    if created or missing or "nats_issuer_seed" not in credentials.model_fields_set:
         _write(path, credentials)
     return credentials
 

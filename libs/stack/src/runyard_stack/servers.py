@@ -10,7 +10,7 @@ from runyard_events.connection import connect
 from runyard_events.permissions import SERVICES
 from runyard_events.topology import ensure_topology
 from runyard_stack.accounts import STACK, nats_users
-from runyard_stack.credentials import Credentials
+from runyard_stack.credentials import Credentials, nats_issuer
 from runyard_stack.embedded.errors import EmbeddedError
 from runyard_stack.embedded.nats import NatsServer
 from runyard_stack.embedded.postgres import PostgresServer
@@ -56,7 +56,9 @@ class Servers:
         self._watchers: list[asyncio.Task[None]] = []
         self.nats = None
         if existing.nats_url is None:
-            self.nats = NatsServer(layout.nats, layout.port("nats"), users=nats_users(credentials))
+            self.nats = NatsServer(
+                layout.nats, layout.port("nats"), users=nats_users(credentials), issuer=nats_issuer(credentials)
+            )
         self.postgres = None
         if existing.database_url is None:
             self.postgres = PostgresServer(

@@ -79,7 +79,6 @@ class Wiring:
             "jwt_secret_key": SecretStr(self.jwt_secret_key),
             "nats_issuer_seed": SecretStr(self.credentials.nats_issuer_seed),
             "run_token_key": SecretStr(derive_key(self.jwt_secret_key, "run")),
-            "nats_issuer_seed": SecretStr(self.credentials.nats_issuer_seed),
             "workspaces_root": layout.workspaces,
             "agents_root": layout.agents / part.name,
             "sandbox_installation": self.installation,

@@ -19,7 +19,7 @@ import pytest_asyncio
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
-from runyard_stack.credentials import Credentials
+from runyard_stack.credentials import Credentials, nats_issuer
 from runyard_stack.embedded.databases import clone_database, drop_database, ensure_database
 from runyard_stack.embedded.nats import NatsServer
 from runyard_stack.embedded.ports import free_port, is_free
@@ -43,6 +43,7 @@ class SecuredNats:
 
     url: str
     passwords: Mapping[str, str]
+    issuer_seed: str
 
 
 @pytest.fixture(scope="session")
@@ -83,10 +84,25 @@ def free_layout(stack_home: Path) -> Layout:
     return Layout(stack_home, free_base())
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--servers containers`: NATS and PostgreSQL as compose.yaml runs them."""
+    parser.addoption("--servers", choices=("embedded", "containers"), default="embedded")
+
+
+def _server_classes(config: pytest.Config) -> tuple[type[NatsServer], type[PostgresServer]]:
+    if config.getoption("--servers") == "embedded":
+        return NatsServer, PostgresServer
+    from runyard_stack.testing_containers import ContainerNats, ContainerPostgres, images  # noqa: PLC0415
+
+    chosen = images(config.rootpath)
+    ContainerNats.image, ContainerPostgres.image = chosen["NATS_IMAGE"], chosen["POSTGRES_IMAGE"]
+    return ContainerNats, ContainerPostgres
+
+
 @pytest.fixture(scope="session")
-def nats_server(server_folder: Path) -> Iterator[NatsServer]:
+def nats_server(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[NatsServer]:
     """A running NATS server without users, its writes not synced."""
-    server = NatsServer(server_folder / "nats", free_port(), durable=False)
+    server = _server_classes(request.config)[0](server_folder / "nats", free_port(), durable=False)
     server.start()
     yield server
     server.stop()
@@ -134,13 +150,14 @@ async def secured_nats(tmp_path: Path) -> AsyncIterator[SecuredNats]:
     from runyard_stack.accounts import NATS_USERS, STACK, nats_users  # noqa: PLC0415
 
     passwords = {user: uuid.uuid4().hex for user in NATS_USERS}
-    users = nats_users(Credentials(nats_passwords=passwords))
-    server = NatsServer(tmp_path / "nats", free_port(), users=users, durable=False)
+    credentials = Credentials(nats_passwords=passwords)
+    users, issuer = nats_users(credentials), nats_issuer(credentials)
+    server = NatsServer(tmp_path / "nats", free_port(), users=users, durable=False, issuer=issuer)
     await server.start_async()
     connection = await connect(server.url, service=STACK, user=STACK, password=passwords[STACK])
     await ensure_topology(connection)
     await connection.close()
-    yield SecuredNats(server.url, passwords)
+    yield SecuredNats(server.url, passwords, credentials.nats_issuer_seed)
     server.stop()
 
 
@@ -169,9 +186,9 @@ def event_log(nats_client: Client) -> "EventLog":
 
 
 @pytest.fixture(scope="session")
-def postgres_server(server_folder: Path) -> Iterator[PostgresServer]:
+def postgres_server(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[PostgresServer]:
     """A running PostgreSQL whose data is thrown away."""
-    server = PostgresServer(server_folder / "postgres", free_port(), durable=False)
+    server = _server_classes(request.config)[1](server_folder / "postgres", free_port(), durable=False)
     server.start()
     yield server
     server.stop(timeout=2)

@@ -8,9 +8,11 @@ from nats.aio.client import Client
 from prometheus_client import Counter
 
 from runyard_chassis import CommandServer, Database, Service, create_app
+from runyard_chassis.tokens import SESSION_AUDIENCE, SESSION_KEY, Tokens, derive_key
 from runyard_events import CommandBus, EventLog, Leases, Redactor, connect
 from runyard_events.leases import BUCKET as LEASES
 from runyard_orchestrator import api, preview_api
+from runyard_orchestrator.adapters.doorkeeper import Doorkeeper
 from runyard_orchestrator.adapters.errands import Errands
 from runyard_orchestrator.adapters.leadership import Leadership
 from runyard_orchestrator.adapters.ledger import Ledger
@@ -89,6 +91,7 @@ def build(settings: Settings, provisioner: Provisioner | None = None) -> Service
             await stack.enter_async_context(kept_going(projections=projections.run, previews=previews.projector.run))
             await projections.caught_up()
             await previews.projector.caught_up.wait()
+            await _open_door(settings, stack, client, log)
             process = Process(client, desk)
             reconciler = await _reconciler(settings, client, desk, leadership)
             reconciler.ended = _counter(app)
@@ -113,6 +116,14 @@ def build(settings: Settings, provisioner: Provisioner | None = None) -> Service
     app.include_router(api.router)
     app.include_router(preview_api.router)
     return Service(NAME, app, settings.host, settings.port, settings.shutdown_grace_seconds)
+
+
+async def _open_door(settings: Settings, stack: AsyncExitStack, client: Client, log: EventLog) -> None:
+    if seed := settings.nats_issuer_seed.get_secret_value():
+        tokens = Tokens(derive_key(settings.jwt_secret_key, SESSION_KEY), SESSION_AUDIENCE)
+        door = Doorkeeper(client, log, tokens=tokens, seed=seed, stay_seconds=settings.nats_stay_seconds)
+        stack.push_async_callback(door.close)
+        await door.open()
 
 
 async def _reconciler(settings: Settings, client: Client, desk: Desk, leadership: Leadership) -> Reconciler:

@@ -22,6 +22,10 @@ class Settings(SandboxSettings, PreviewSettings, ServiceSettings):
     """How long the answer to a new session waits for its worktree; the session itself goes on."""
     command_concurrency: int = Field(default=64, ge=1)
 
+    nats_issuer_seed: SecretStr = SecretStr("")
+    """Seed of the account key with which containers of sessions are let into NATS; not set: none are."""
+    nats_stay_seconds: float = Field(default=3600, gt=0)
+    """After this a container that was let in has to present its token again."""
     redaction_salt: SecretStr = SecretStr("")
     redaction_fingerprints: str = ""
     """Keyed hashes of secrets that must never reach the log, by commas (see `runyard_events.redact`)."""

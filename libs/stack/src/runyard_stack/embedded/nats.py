@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runyard_events.session_account import MAIN_ACCOUNT, SESSIONS_ACCOUNT, exports, imports
 from runyard_stack.embedded.child import Child
 from runyard_stack.embedded.errors import EmbeddedError
 from runyard_stack.embedded.ports import LOOPBACK, require_free
@@ -20,6 +21,8 @@ from runyard_stack.embedded.server import ORPHAN_GRACE_SECONDS, EmbeddedServer
 GOMEMLIMIT = "256MiB"
 MAX_PAYLOAD = 8 * 1024 * 1024
 MEMORY_STORE = 64 * 1024 * 1024
+CALLOUT_SECONDS = 5
+"""How long a container waits for the answer whether it may come in."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class NatsServer(EmbeddedServer):
         folder: configuration, store, log and pid file live here.
         port: client port on 127.0.0.1.
         users: who may connect; nobody needs to sign in when empty (tests only).
+        issuer: public key of whoever lets the containers of sessions in (auth callout); nobody does when None.
         durable: sync every write before it is acknowledged; off only for tests.
     """
 
@@ -66,6 +70,7 @@ class NatsServer(EmbeddedServer):
     port: int
     users: Sequence[NatsUser] = field(default_factory=tuple[NatsUser, ...])
     durable: bool = True
+    issuer: str | None = None
 
     def __post_init__(self) -> None:
         self.name = "NATS"
@@ -98,7 +103,15 @@ class NatsServer(EmbeddedServer):
             "jetstream": jetstream,
         }
         if self.users:
-            config["authorization"] = {"users": [user.entry() for user in self.users]}
+            users = [user.entry() for user in self.users]
+            config["accounts"] = {
+                MAIN_ACCOUNT: {"jetstream": "enabled", "users": users, "exports": exports()},
+                SESSIONS_ACCOUNT: {"imports": imports()},
+            }
+        if self.users and self.issuer:
+            names = [user.user for user in self.users]
+            callout = {"issuer": self.issuer, "account": MAIN_ACCOUNT, "auth_users": names}
+            config["authorization"] = {"timeout": CALLOUT_SECONDS, "auth_callout": callout}
         return config
 
     def prepare(self) -> None:
@@ -110,11 +123,20 @@ class NatsServer(EmbeddedServer):
             self._config.touch(mode=0o600)
             self._config.chmod(0o600)
             self._config.write_text(json.dumps(self.config(), indent=2))
+            if self.users:
+                self._keep_what_is_stored()
         except OSError as error:
             raise EmbeddedError(
                 f"The NATS folder {self.folder} cannot be written: {error.strerror}.",
                 "Give this user the folder, or choose another one with RUNYARD_HOME.",
             ) from error
+
+    def _keep_what_is_stored(self) -> None:
+        """Streams of before there were accounts belong to the main one now."""
+        streams = self.folder / "store" / "jetstream"
+        former, present = streams / "$G", streams / MAIN_ACCOUNT
+        if former.exists() and not present.exists():
+            former.rename(present)
 
     def ready(self) -> bool:
         """Whether it greets a client with JetStream switched on."""
