@@ -13,13 +13,14 @@ from runyard_sandbox.docker.labels import CONFIG, PROXY, SESSION_NETWORK, UPLINK
 from runyard_sandbox.docker.relay import PAGES, Relay
 from runyard_sandbox.docker.settings import EGRESS_PORT, DockerSettings, Forward, NetworkSettings
 from runyard_sandbox.docker.subnets import Slot, slot_of
-from runyard_sandbox.provisioner import MIB, EngineAway, ProvisionFailed
+from runyard_sandbox.provisioner import MIB, ProvisionFailed
 from runyard_sandbox.proxy.config import TOKEN_VARIABLE, VARIABLE, ProxyConfig, Target
 from runyard_sandbox.proxy.names import PORT
 
 _SHARED = Path("/run/runyard")
 _READY_SECONDS = 30.0
 _LOOK_SECONDS = 0.02
+_RESTARTS = 3
 _MEMORY = 256 * MIB
 _DECISIONS = "decisions"
 
@@ -44,7 +45,10 @@ class Doorway:
             ProvisionFailed: it cannot be had.
         """
         async with self._lock:
-            await self.relay.start(self._settings.user)
+            try:
+                await self.relay.start(self._settings.user)
+            except OSError as error:
+                raise ProvisionFailed(f"the proxy's sockets cannot be served: {error}") from None
             there = await self._engine.inspect_container(self.name)
             if there is not None and await self._is_present(there) and part(there, "State")["Running"]:
                 return
@@ -119,8 +123,11 @@ class Doorway:
     async def _until_listening(self) -> None:
         deadline = time.monotonic() + _READY_SECONDS
         while not await self.relay.proxy_listens():
-            if time.monotonic() > deadline:
-                raise EngineAway(f"the proxy {self.name} does not listen")
+            there = await self._engine.inspect_container(self.name)
+            # The engine starts one that fails again and again: waiting on would be in vain.
+            if there is None or there["RestartCount"] >= _RESTARTS or time.monotonic() > deadline:
+                said = await self._engine.last_lines(self.name, 5)
+                raise ProvisionFailed(f"the proxy {self.name} does not listen: {said or 'it says nothing'}")
             await asyncio.sleep(_LOOK_SECONDS)
 
     @property

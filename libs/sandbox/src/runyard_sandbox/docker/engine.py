@@ -111,6 +111,14 @@ class Engine:
         """Summaries of all that carry all of the labels, at rest or not."""
         return await self.call(lambda client: client.containers(all=True, filters={"label": list(labels)}))
 
+    async def last_lines(self, name: str, count: int) -> str:
+        """What it printed last; nothing when that cannot be had."""
+        try:
+            said: bytes = await self.call(lambda client: client.logs(name, tail=count))
+        except Refused:
+            return ""
+        return said.decode(errors="replace").strip()
+
     async def written_bytes(self, name: str) -> int | None:
         """The size of a container's own files on the engine's disk."""
         filters = {"name": [f"^/{name}$"]}

@@ -24,13 +24,14 @@ class Relay:
     """Serves `<folder>/in/<name>.sock` for each service; the proxy serves `<folder>/out/pages.sock`."""
 
     def __init__(self, folder: Path, services: Mapping[str, Target], *, private: bool = True) -> None:
-        self._folder = folder
+        self._folder = folder.absolute()
         self._services = services
         self._private = private
         self._servers: list[asyncio.Server] = []
         self._descriptors: list[int] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._out = ""
+        self._started = False
 
     @property
     def inward(self) -> Path:
@@ -44,15 +45,20 @@ class Relay:
 
     async def start(self, proxy_user: str) -> None:
         """Opens all sockets; those of a former process are replaced."""
-        if self._descriptors:
+        if self._started:
             return
         await asyncio.to_thread(self._make_folders, proxy_user)
         inward, self._out = self._opened(self.inward), self._opened(self.outward)
-        for name, target in self._services.items():
-            path = Path(inward) / f"{name}.sock"
-            server = await asyncio.get_running_loop().create_unix_server(self._listener(target), path)
-            await asyncio.to_thread(path.chmod, 0o666)
-            self._servers.append(server)
+        try:
+            for name, target in self._services.items():
+                path = Path(inward) / f"{name}.sock"
+                server = await asyncio.get_running_loop().create_unix_server(self._listener(target), path)
+                self._servers.append(server)
+                await asyncio.to_thread(path.chmod, 0o666)
+        except BaseException:
+            await self.close()
+            raise
+        self._started = True
 
     async def close(self) -> None:
         """Closes all sockets and the connections through them."""
@@ -63,7 +69,7 @@ class Relay:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for descriptor in self._descriptors:
             os.close(descriptor)
-        self._servers, self._descriptors = [], []
+        self._servers, self._descriptors, self._started = [], [], False
 
     async def reach(self, end: End, address: str, port: int) -> None:
         """Leads a connection of ours to a port of a sandbox."""
