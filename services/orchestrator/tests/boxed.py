@@ -44,9 +44,15 @@ class BoxedRunner:
         subscription = await self.client.jetstream().pull_subscribe_bind(durable=durable, stream=COMMANDS)
         try:
             while not self.client.is_closed:
-                with contextlib.suppress(TimeoutError, NatsError):
-                    for message in await subscription.fetch(1, timeout=5):
-                        await self._one(spec, message)
+                try:
+                    messages = await subscription.fetch(1, timeout=5)
+                except TimeoutError:
+                    continue
+                except NatsError:
+                    await asyncio.sleep(0.2)
+                    continue
+                for message in messages:
+                    await self._one(spec, message)
         finally:
             with contextlib.suppress(NatsError):
                 await subscription.unsubscribe()

@@ -33,6 +33,11 @@ class Held:
     process: asyncio.Task[Any] | None = None
 
 
+def address_of(sandbox: Sandbox) -> str:
+    """Where a container is on its network."""
+    return f"10.213.0.{sandbox.native_id.removeprefix('native-')}"
+
+
 @dataclass
 class MemoryEngine:
     """A provisioner as `Provisioner` promises it; `main` is what runs in each container."""
@@ -157,6 +162,10 @@ class MemoryEngine:
 
     async def close(self) -> None:
         """What runs goes on."""
+
+    async def at_address(self, address: str) -> Sandbox | None:
+        await self._answer()
+        return next((held.sandbox for held in self.held.values() if address_of(held.sandbox) == address), None)
 
     # what a test does to it
 

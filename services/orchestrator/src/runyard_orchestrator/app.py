@@ -11,7 +11,7 @@ from runyard_chassis import CommandServer, Database, Service, create_app
 from runyard_chassis.tokens import SESSION_AUDIENCE, SESSION_KEY, Tokens, derive_key
 from runyard_events import CommandBus, EventLog, Leases, Redactor, connect
 from runyard_events.leases import BUCKET as LEASES
-from runyard_orchestrator import api, preview_api
+from runyard_orchestrator import api, preview_api, sandbox_api
 from runyard_orchestrator.adapters.doorkeeper import Doorkeeper
 from runyard_orchestrator.adapters.errands import Errands
 from runyard_orchestrator.adapters.leadership import Leadership
@@ -77,6 +77,7 @@ def build(settings: Settings, provisioner: Provisioner | None = None) -> Service
             )
             if provisioner is not None:
                 stack.push_async_callback(provisioner.close)
+            stack.push_async_callback(boxes.close)
             previews = previewing(
                 settings,
                 stack,
@@ -115,6 +116,7 @@ def build(settings: Settings, provisioner: Provisioner | None = None) -> Service
     )
     app.include_router(api.router)
     app.include_router(preview_api.router)
+    app.include_router(sandbox_api.router)
     return Service(NAME, app, settings.host, settings.port, settings.shutdown_grace_seconds)
 
 

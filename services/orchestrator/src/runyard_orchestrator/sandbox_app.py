@@ -7,18 +7,21 @@ from nats.aio.client import Client
 
 from runyard_chassis import Database
 from runyard_chassis.tokens import SESSION_AUDIENCE, SESSION_KEY, Tokens, derive_key
-from runyard_events import CommandBus, EventLog
+from runyard_events import CommandBus, EventLog, Redactor
 from runyard_orchestrator.adapters.container_errands import ContainerErrands
 from runyard_orchestrator.adapters.containers import Containers, Outfit
 from runyard_orchestrator.adapters.homes import Homes, owner_of
 from runyard_orchestrator.adapters.leadership import Leadership
+from runyard_orchestrator.adapters.provisioners import decisions_token
 from runyard_orchestrator.adapters.sandbox_ledger import SandboxLedger
 from runyard_orchestrator.domain.rules import Installation
 from runyard_orchestrator.domain.situation import Patience
 from runyard_orchestrator.handlers.desk import Desk
+from runyard_orchestrator.handlers.egress import Egress
 from runyard_orchestrator.handlers.sandbox_commands import SandboxCommands
 from runyard_orchestrator.handlers.sandbox_steps import Steps
 from runyard_orchestrator.handlers.sandboxes import Sandboxes
+from runyard_orchestrator.handlers.telemetry import Reports, Telemetry
 from runyard_orchestrator.settings import Settings
 from runyard_orchestrator.store.reading_sandboxes import SandboxRows
 from runyard_sandbox import Limits, Provisioner
@@ -39,6 +42,16 @@ class Sandboxing:
     containers: Containers | None
     keeper: Sandboxes
     commands: SandboxCommands
+    telemetry: Telemetry | None
+    egress: Egress
+    decisions_token: str
+    redactor: Redactor
+
+    async def close(self) -> None:
+        """Stops watching."""
+        if self.telemetry is not None:
+            await self.telemetry.close()
+        await self.egress.close()
 
 
 def installation_of(settings: Settings) -> Installation:
@@ -101,6 +114,10 @@ def sandboxing(
         every_seconds=settings.reconcile_seconds,
     )
     commands = SandboxCommands(desk, rows, ledger, installation=installation)
+    reports = Reports(log, settings.redactor)
+    telemetry = None if provisioner is None else Telemetry(provisioner, reports)
+    if telemetry is not None:
+        keeper.attend, keeper.stood_down = telemetry.attend, telemetry.attend_none
     return Sandboxing(
         installation=installation,
         rows=rows,
@@ -109,6 +126,10 @@ def sandboxing(
         containers=containers,
         keeper=keeper,
         commands=commands,
+        telemetry=telemetry,
+        egress=Egress(provisioner, rows, installation, reports),
+        decisions_token=decisions_token(settings),
+        redactor=settings.redactor,
     )
 
 

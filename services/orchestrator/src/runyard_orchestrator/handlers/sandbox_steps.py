@@ -15,7 +15,7 @@ from runyard_events.catalogue import (
     SandboxStopped,
     UiRunError,
 )
-from runyard_events.topology import empty_sandbox_queue, remove_sandbox_queue
+from runyard_events.topology import empty_sandbox_queue, ensure_sandbox_queue, remove_sandbox_queue
 from runyard_orchestrator.adapters.container_errands import ContainerErrands
 from runyard_orchestrator.adapters.containers import Containers
 from runyard_orchestrator.adapters.homes import Homes
@@ -124,6 +124,8 @@ class Steps:
 
     async def _provision(self, key: SessionKey, at: Situation, name: str, cause: Cause) -> Sandbox:
         assert self._containers is not None  # noqa: S101 - nothing is provisioned where there are no sandboxes
+        # A container that a person asked for takes starts from the first moment too.
+        await ensure_sandbox_queue(self._client, key.session_id)
         async with self._slots:
             try:
                 container = await self._containers.provision(key, at, name)

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Protocol, runtime_checkable
 
 import structlog
 from sqlalchemy.exc import DBAPIError
@@ -51,7 +52,18 @@ _CATCH_UP_SECONDS = 5.0
 _REMEMBERED = 4096
 _AWAY = (LogUnavailable, DBAPIError, OSError, TimeoutError)
 
+_REAP_SECONDS = 60.0
+
 Attend = Callable[[SessionKey, Sandbox | None], None]
+
+
+@runtime_checkable
+class Reaping(Protocol):
+    """A provisioner that finds by itself what belongs to no container: networks, volumes, what agents started."""
+
+    async def reap(self) -> Sequence[object]:
+        """Removes it, and tells what it was."""
+        ...
 
 
 class Sandboxes:
@@ -82,6 +94,8 @@ class Sandboxes:
         self.engine = EngineWatch()
         self.attend: Attend = lambda key, sandbox: None  # noqa: ARG005
         """Told each sandbox that runs, and each session (with None) whose does not."""
+        self.stood_down: Callable[[], None] = lambda: None
+        """Told when another process looks after them."""
         self._due: set[SessionKey] = set()
         self._awake = asyncio.Event()
         self._at_work: dict[SessionKey, asyncio.Task[None]] = {}
@@ -89,6 +103,7 @@ class Sandboxes:
         self._written: dict[SessionKey, Sandbox] = {}
         self._names: dict[str, SessionKey] = {}
         self._strangers: set[str] = set()
+        self._reaped_at = -_REAP_SECONDS
 
     def wake(self, key: SessionKey) -> None:
         """Something about this session has changed: look at it."""
@@ -114,12 +129,14 @@ class Sandboxes:
             LogUnavailable, DBAPIError: something is away; nothing is concluded from what could not be seen.
         """
         if not await self._leadership.held():
+            self.stood_down()
             return
         found = await self._all_containers()
         keys = set(await self._rows.to_be_looked_after(_AT_ONCE))
         keys |= set(await self._rows.owners(await self._homes.all()))
         if found is not None:
             keys |= await self._owners(found)
+            await self._reap_leftovers()
         for key in sorted(keys):
             self._due.add(key)
         self._awake.set()
@@ -244,6 +261,18 @@ class Sandboxes:
         self._strangers = strange
         self._hints.update(by_key)
         return keys & known
+
+    async def _reap_leftovers(self) -> None:
+        """At the start and from time to time: whatever a killed process of ours left between two steps."""
+        provisioner = self._containers.provisioner if self._containers else None
+        if not isinstance(provisioner, Reaping) or self.engine.clock() - self._reaped_at < _REAP_SECONDS:
+            return
+        self._reaped_at = self.engine.clock()
+        try:
+            for one in await provisioner.reap():
+                logger.warning("sandbox.leftover_removed", leftover=repr(one))
+        except SandboxFault as error:
+            self.engine.away(str(error))
 
     async def _reap(self, names: Iterable[str]) -> None:
         for name in names:

@@ -1,0 +1,102 @@
+"""Answers the proxy of containers: may this one go there? What is refused becomes an event."""
+
+import asyncio
+from collections import Counter
+from typing import Protocol, runtime_checkable
+
+import structlog
+
+from runyard_events import EventError, Scope
+from runyard_events.catalogue import SandboxEgressDenied
+from runyard_events.tasks import end_tasks
+from runyard_orchestrator.domain.egress import allows
+from runyard_orchestrator.domain.rules import Installation, rules_of
+from runyard_orchestrator.handlers.telemetry import Reports
+from runyard_orchestrator.store.reading_sandboxes import SandboxRows
+from runyard_sandbox import Provisioner, SandboxFault
+from runyard_sandbox import Sandbox as Container
+
+logger = structlog.get_logger(__name__)
+
+ALLOWED_SECONDS = 10.0
+REFUSED_SECONDS = 3.0
+"""How long the proxy may keep an answer: so long does a change of the rules take to be felt."""
+_GATHER_SECONDS = 1.0
+_MOST_GATHERED = 500
+_LONGEST_HOST = 255
+
+
+@runtime_checkable
+class Locating(Protocol):
+    """A provisioner that knows whose an address of its networks is."""
+
+    async def at_address(self, address: str) -> Container | None:
+        """The sandbox of this address."""
+        ...
+
+
+class Egress:
+    """Decides about connections of containers to the outside."""
+
+    def __init__(
+        self, provisioner: Provisioner | None, rows: SandboxRows, installation: Installation, reports: Reports
+    ) -> None:
+        self._provisioner = provisioner
+        self._rows = rows
+        self._installation = installation
+        self._reports = reports
+        self._refused: Counter[tuple[Scope, str, int]] = Counter()
+        self._telling: set[asyncio.Task[None]] = set()
+
+    async def decide(self, peer: str, host: str, port: int) -> tuple[bool, float]:
+        """Whether the container at this address may reach the host, and for how many seconds that holds."""
+        container = await self._at(peer)
+        if container is None:
+            logger.warning("egress.stranger", peer=peer, host=host[:_LONGEST_HOST], port=port)
+            return False, 0.0
+        rules = rules_of(self._installation, await self._rows.rules(container.tenant_id))
+        if allows(rules.egress, host, port):
+            return True, ALLOWED_SECONDS
+        self._refuse(scope_of(container), host[:_LONGEST_HOST], port)
+        return False, REFUSED_SECONDS
+
+    async def close(self) -> None:
+        """Says what has not been said yet."""
+        await end_tasks(*self._telling, patience=_GATHER_SECONDS * 2)
+
+    async def _at(self, peer: str) -> Container | None:
+        if not isinstance(self._provisioner, Locating):
+            return None
+        try:
+            return await self._provisioner.at_address(peer)
+        except SandboxFault as error:
+            logger.warning("egress.engine_away", error=str(error))
+            return None
+
+    def _refuse(self, scope: Scope, host: str, port: int) -> None:
+        about = (scope, host, port)
+        if about not in self._refused:
+            if len(self._refused) >= _MOST_GATHERED:
+                return  # somebody tries everything: what is known of it by now will do
+            task = asyncio.create_task(self._tell(about))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+        self._refused[about] += 1
+
+    async def _tell(self, about: tuple[Scope, str, int]) -> None:
+        try:
+            await asyncio.sleep(_GATHER_SECONDS)
+        finally:
+            scope, host, port = about
+            count = self._refused.pop(about)
+        try:
+            await self._reports.say(scope, SandboxEgressDenied(host=host, port=port, count=count))
+        except EventError as error:
+            logger.warning("egress.untold", host=host, port=port, error=str(error))
+
+
+def scope_of(container: Container) -> Scope:
+    """Where it is told what a container does."""
+    if container.purpose == "preview":
+        return Scope.preview(container.tenant_id, container.owner_id)
+    return Scope.session(container.tenant_id, container.owner_id)

@@ -1,0 +1,207 @@
+"""What containers of sessions use and print: one stream of each per running container, told as events."""
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+
+from runyard_events import EventError, EventLog, Redactor, Scope, Writer
+from runyard_events.catalogue import AnyPayload, SandboxLogged, SandboxStats
+from runyard_events.tasks import end_tasks
+from runyard_orchestrator.domain.facts import OWNER
+from runyard_orchestrator.domain.measures import is_worth_telling
+from runyard_orchestrator.domain.sandbox import Sandbox
+from runyard_orchestrator.store.reading import SessionKey
+from runyard_sandbox import LogLine, NotThere, Provisioner, SandboxFault, Stats
+from runyard_sandbox.provisioner import NotSupported
+
+logger = structlog.get_logger(__name__)
+
+_GATHER_SECONDS = 0.5
+_MOST_LINES = 200
+_WIDTH = 2000
+_FIRST_LINES = 1000
+_AGAIN_SECONDS = 2.0
+_FRESH_SECONDS = 10.0
+_REMEMBERED = 2000
+_START_SECONDS = 5.0
+"""What lies at most between a container's first line and the event that it runs."""
+
+
+class Reports:
+    """Appends measures and sayings of containers. Each process numbers its own."""
+
+    def __init__(self, log: EventLog, redactor: Redactor) -> None:
+        self._log = log
+        self._redactor = redactor
+        self._writers: dict[Scope, tuple[Writer, asyncio.Lock]] = {}
+
+    async def say(self, scope: Scope, payload: AnyPayload) -> None:
+        """Appends one event.
+
+        Raises:
+            EventError: the log did not take it.
+        """
+        writer, lock = self._writer(scope)
+        async with lock:
+            await writer.append(payload)
+
+    def _writer(self, scope: Scope) -> tuple[Writer, asyncio.Lock]:
+        found = self._writers.pop(scope, None)
+        if found is None:
+            source = f"{OWNER}.telemetry.{uuid.uuid4().hex[:8]}"
+            found = Writer(self._log, scope=scope, source=source, redactor=self._redactor), asyncio.Lock()
+        self._writers[scope] = found
+        while len(self._writers) > _REMEMBERED:
+            del self._writers[next(iter(self._writers))]
+        return found
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One running container: what it used last, and its two streams."""
+
+    name: str
+    since: float
+    tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
+    stats: Stats | None = None
+    stats_at: float = 0.0
+    heard: datetime | None = None
+    """When the last line was printed that has been read."""
+
+
+@dataclass(slots=True)
+class _Gathered:
+    lines: list[str] = field(default_factory=list[str])
+    dropped: int = 0
+    there: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add(self, text: str) -> None:
+        if len(self.lines) < _MOST_LINES:
+            self.lines.append(text[:_WIDTH])
+        else:
+            self.dropped += 1
+        self.there.set()
+
+    def take(self) -> SandboxLogged:
+        taken = SandboxLogged(lines=tuple(self.lines), dropped=self.dropped)
+        self.lines, self.dropped = [], 0
+        self.there.clear()
+        return taken
+
+
+Follow = Callable[[Scope, _Watched], Awaitable[None]]
+
+
+class Telemetry:
+    """Watches the containers that this process is told to."""
+
+    def __init__(
+        self, provisioner: Provisioner, reports: Reports, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._provisioner = provisioner
+        self._reports = reports
+        self._clock = clock
+        self._watched: dict[SessionKey, _Watched] = {}
+
+    def attend(self, key: SessionKey, sandbox: Sandbox | None) -> None:
+        """Watches a session's running container from now on; None: no more."""
+        known = self._watched.get(key)
+        name = sandbox.name if sandbox is not None else None
+        since = sandbox.changed_at.timestamp() if sandbox is not None and sandbox.changed_at is not None else 0.0
+        if known is not None and known.name == name and known.since == since:
+            return
+        if known is not None:
+            del self._watched[key]
+            for task in known.tasks:
+                # Its last lines are read: the stream ends with the container.
+                asyncio.get_running_loop().call_later(_AGAIN_SECONDS, task.cancel)
+        if sandbox is not None and name is not None:
+            watched = self._watched[key] = _Watched(name, since)
+            scope = Scope.session(key.tenant_id, key.session_id)
+            watched.tasks = [
+                asyncio.create_task(self._safely(self._measure, scope, watched)),
+                asyncio.create_task(self._safely(self._listen, scope, watched)),
+            ]
+
+    def latest(self, key: SessionKey) -> Stats | None:
+        """What a session's container used a moment ago, if this process watches it."""
+        watched = self._watched.get(key)
+        fresh = watched is not None and self._clock() - watched.stats_at < _FRESH_SECONDS
+        return watched.stats if watched is not None and fresh else None
+
+    def attend_none(self) -> None:
+        """Watches none any more; what is under way ends by itself."""
+        for key in list(self._watched):
+            self.attend(key, None)
+
+    async def close(self) -> None:
+        """Watches none any more."""
+        await end_tasks(*(task for watched in self._watched.values() for task in watched.tasks))
+
+    async def _safely(self, follow: Follow, scope: Scope, watched: _Watched) -> None:
+        """Again and again while the container is watched: an engine that goes away comes back."""
+        while True:
+            try:
+                await follow(scope, watched)
+            except (NotThere, NotSupported):
+                return
+            except (SandboxFault, EventError, TimeoutError, OSError) as error:
+                logger.info("telemetry.interrupted", name=watched.name, error=str(error))
+            except Exception:
+                logger.exception("telemetry.failed", name=watched.name)
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _measure(self, scope: Scope, watched: _Watched) -> None:
+        told: Stats | None = None
+        async for now in self._provisioner.stats(watched.name):
+            watched.stats, watched.stats_at = now, self._clock()
+            if is_worth_telling(told, now):
+                told = now
+                with contextlib.suppress(EventError):
+                    await self._reports.say(scope, measured(now))
+
+    async def _listen(self, scope: Scope, watched: _Watched) -> None:
+        gathered = _Gathered()
+        telling = asyncio.create_task(self._tell(scope, gathered))
+        fresh = watched.heard is None and time.time() - watched.since < _FRESH_SECONDS
+        try:
+            async for line in self._provisioner.logs(watched.name, follow=True, tail=_FIRST_LINES if fresh else 0):
+                if not _is_old(line, watched):
+                    gathered.add(line.text)
+                watched.heard = line.at or watched.heard
+        finally:
+            await end_tasks(telling)
+            if gathered.there.is_set():
+                with contextlib.suppress(EventError):
+                    await self._reports.say(scope, gathered.take())
+
+    async def _tell(self, scope: Scope, gathered: _Gathered) -> None:
+        while True:
+            await gathered.there.wait()
+            await asyncio.sleep(_GATHER_SECONDS)
+            with contextlib.suppress(EventError):
+                await self._reports.say(scope, gathered.take())
+
+
+def measured(stats: Stats) -> SandboxStats:
+    """The measures as an event."""
+    return SandboxStats(
+        cpu_percent=round(stats.cpu_percent, 1),
+        memory_bytes=stats.memory_bytes,
+        memory_limit_bytes=stats.memory_limit_bytes,
+        disk_bytes=stats.disk_bytes,
+        processes=stats.processes,
+        received_bytes=stats.received_bytes,
+        sent_bytes=stats.sent_bytes,
+    )
+
+
+def _is_old(line: LogLine, watched: _Watched) -> bool:
+    """A container that was started again still has the lines of its former life."""
+    return line.at is not None and line.at.timestamp() < watched.since - _START_SECONDS
