@@ -111,6 +111,8 @@ async def test_the_proxy_learns_where_a_container_may_go_and_refusals_are_told(y
         ("git.example:22", "git.example", 443, False),
         ("*.git.example:8443", "a.git.example", 8443, True),
         ("10.1.2.3", "10.1.2.3", 443, True),
+        ("[fd00::1]:8443", "fd00::1", 8443, True),
+        ("fd00::1", "[fd00::1]", 443, True),
         ("*.2.3", "10.1.2.3", 443, False),
         ("", "", 443, False),
         ("pypi.org", "pypi.org", 0, False),

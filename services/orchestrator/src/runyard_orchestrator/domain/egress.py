@@ -21,10 +21,8 @@ def allows(allowed: Iterable[str], host: str, port: int) -> bool:
 
 def _opens(entry: str, name: str, port: int) -> bool:
     pattern, separator, wanted = entry.strip().rpartition(":")
-    if not separator:
-        pattern, wanted = entry.strip(), ""
-    elif not wanted.isdigit():
-        pattern, wanted = entry.strip(), ""  # an address of IPv6
+    if not separator or not wanted.isdigit() or (":" in pattern and not pattern.startswith("[")):
+        pattern, wanted = entry.strip(), ""  # no port, or an address of IPv6 without brackets
     if port not in ({int(wanted)} if wanted else USUAL_PORTS):
         return False
     pattern = _plain(pattern)
