@@ -196,6 +196,15 @@ async def test_a_container_is_brought_to_where_an_agent_without_one_has_moved_th
     assert container.git("status", "--porcelain") == ""
 
 
+async def test_a_container_beside_leaves_the_session_s_git_directory_as_it_is(container: Container) -> None:
+    container.git("branch", "-m", "renamed")
+    beside = PrepareSandbox(session_id=container.session, beside=True)
+    assert (await container.service.ask(beside)).ok
+    assert container.git("rev-parse", "--abbrev-ref", "HEAD") == "renamed"
+    await container.prepare()
+    assert container.git("rev-parse", "--abbrev-ref", "HEAD") == container.branch
+
+
 async def test_a_session_that_is_removed_leaves_the_commits_of_its_container(container: Container) -> None:
     commit = container.commit("a.txt")
     await container.service.ask(RemoveWorktree(workspace_id=container.workspace, session_id=container.session))

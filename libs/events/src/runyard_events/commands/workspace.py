@@ -47,6 +47,8 @@ class PrepareSandbox(CommandPayload):
     session_id: str
     owner: str | None = Field(default=None, pattern=OWNER)
     """`uid:gid` that the container runs as; None: as the workspace service does."""
+    beside: bool = False
+    """The container is to run beside the session's own: a Git directory that is there stays as it is."""
 
 
 class ReleaseSandbox(CommandPayload):

@@ -75,7 +75,7 @@ class PreviewFiles:
             )
             return _needed(await self._ask(key, wanted), "workspace_lost")
         if boxed:
-            wanted = PrepareSandbox(session_id=preview.session_id, owner=self._owner)
+            wanted = PrepareSandbox(session_id=preview.session_id, owner=self._owner, beside=True)
             return _needed(await self._ask(key, wanted), "workspace_lost")
         looked = await self._ask(key, DetectProject(workspace_id=preview.workspace_id, session_id=preview.session_id))
         return _needed(looked, "workspace_lost")

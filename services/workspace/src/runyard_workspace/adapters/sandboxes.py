@@ -130,21 +130,25 @@ class Sandboxes:
         self._rooms = rooms
         self._scratch = scratch
 
-    async def prepare(self, place: SandboxPlace, owner: Owner, origin: str | None) -> None:
+    async def prepare(self, place: SandboxPlace, owner: Owner, origin: str | None, *, keep: bool = False) -> bool:
         """Sees to it that the directory is there with the session's branch as it is, and that all is the owner's.
 
-        One whose branch stands elsewhere is made anew: its commits have been taken over, or could not be.
+        One whose branch stands elsewhere is made anew, unless it is to be kept: its commits have been taken over,
+        or could not be. Returns whether it was made.
 
         Raises:
             GitError: Git cannot read the managed copy.
             OSError: the disk refuses.
         """
         commit = await self._branches.commit(place.common_place, place.ref)
-        if not await asyncio.to_thread(_stands_at, place, commit):
+        stands = await asyncio.to_thread(_stands_at, place, commit)
+        made = not (stands or (keep and place.exists))
+        if made:
             await self._make(place, origin, commit)
         if await asyncio.to_thread(_hand_over, place, owner):
             # What has another owner counts as changed for Git, until it has looked.
             await self._git.output("update-index", "-q", "--refresh", at=place.at, timeout=self._seconds)
+        return made
 
     async def release(self, place: SandboxPlace) -> None:
         """Takes the directory away and the files back, for an agent that works without a container.

@@ -42,8 +42,9 @@ class SandboxGit:
         async with self.turn(wanted.session_id):
             await self.take(tenant, wanted.session_id, opened)
             with _told("The container's files could not be made ready"):
-                await self._sandboxes.prepare(place, owner, origin)
-                await self._commits.agree(place, wanted.session_id)
+                made = await self._sandboxes.prepare(place, owner, origin, keep=wanted.beside)
+                if made:
+                    await self._commits.agree(place, wanted.session_id)
         mounts = [
             {"source": str(one.source), "target": str(one.target), "read_only": one.read_only} for one in place.mounts()
         ]
