@@ -244,7 +244,18 @@ async def test_a_preview_is_stopped_started_restarted_and_deleted(previewer: Pre
     assert (await previewer.types(preview))[-1] == "deleted"
 
 
+async def test_previews_go_down_with_the_service_and_come_back_with_it(around: Previewer) -> None:
+    async with serving(around.world.settings):
+        preview = await around.create(command=SERVE)
+        await around.until(preview, PreviewReady)
+    assert (await around.until(preview, PreviewStopped)).reason == "shutdown"
+    assert await around.processes.list() == []
+    async with serving(around.world.settings):
+        assert (await around.until(preview, PreviewReady, 2)).generation == 2
+
+
 async def test_a_restarted_service_finds_its_previews_and_starts_none_twice(around: Previewer) -> None:
+    around.world.settings = around.world.settings.model_copy(update={"preview_outlive": True})
     async with serving(around.world.settings):
         preview = await around.create(command=SERVE)
         ready = await around.until(preview, PreviewReady)

@@ -94,6 +94,8 @@ def previewing(
         every_seconds=settings.reconcile_seconds,
         health_seconds=settings.preview_health_seconds,
     )
+    if not settings.preview_outlive:
+        stack.push_async_callback(keeper.shut_down)
     return Previewing(projector, desk, boxes, keeper, commands)
 
 

@@ -12,6 +12,8 @@ class PreviewSettings(BaseSettings):
     preview_health_seconds: float = Field(default=30, gt=0)
     preview_health_timeout_seconds: float = Field(default=5, gt=0)
     preview_health_retries: int = Field(default=3, ge=1)
+    preview_outlive: bool = False
+    """Whether previews that are plain processes go on when the service stops; else they come back with it."""
     preview_recoveries: int = Field(default=3, ge=0)
     """How often a preview that has vanished is brought back by itself."""
     preview_environment: dict[str, str] = Field(default_factory=dict[str, str])

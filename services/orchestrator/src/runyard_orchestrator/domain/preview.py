@@ -134,6 +134,7 @@ def _changed(preview: Preview, fact: Fact) -> Preview | None:  # noqa: PLR0911 -
 def _requested(preview: Preview, asked: PreviewRequested) -> Preview:
     again = preview.status != "absent"
     recovering = asked.requested_by == SERVICE
+    count = preview.recoveries + (preview.status == "failed") if recovering else 0
     return replace(
         preview,
         status="requested",
@@ -145,7 +146,7 @@ def _requested(preview: Preview, asked: PreviewRequested) -> Preview:
         requested_by=preview.requested_by if again else asked.requested_by,
         request_hash=preview.request_hash if again else asked.request_hash,
         address=None,
-        recoveries=preview.recoveries + 1 if recovering else 0,
+        recoveries=count,
     )
 
 

@@ -103,7 +103,7 @@ def next_step(  # noqa: PLR0911 - one per status
         return Remove(unwanted)
     if preview.status == "deleted":
         return None if cleared or preview.session_id is not None else Clear()
-    if preview.status == "failed":
+    if preview.status in ("failed", "stopped"):
         return _recovery(preview, has_files=has_files, patience=patience)
     if preview.status not in ACTIVE:
         return None
@@ -147,9 +147,10 @@ def _ended(preview: Preview, box: Box) -> Fail:
 
 
 def _recovery(preview: Preview, *, has_files: bool, patience: Patience) -> Step:
-    if preview.reason != "vanished" or not has_files or preview.recoveries >= patience.recoveries:
-        return None
-    return Append(again(preview, SERVICE))
+    """Brings back what nobody has stopped: it was lost, or went down with the service itself."""
+    is_lost = preview.status == "failed" and preview.reason == "vanished" and preview.recoveries < patience.recoveries
+    went_down = preview.status == "stopped" and preview.reason == "shutdown"
+    return Append(again(preview, SERVICE)) if has_files and (is_lost or went_down) else None
 
 
 def free_port(taken: frozenset[int], wanted: int | None, hint: int) -> int | None:

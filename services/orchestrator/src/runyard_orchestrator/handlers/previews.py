@@ -5,6 +5,7 @@ follows from the log, what is from the engines. An engine that does not answer p
 """
 
 import asyncio
+import contextlib
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,14 +17,22 @@ from sqlalchemy.exc import DBAPIError
 
 from runyard_chassis import Problem
 from runyard_events import EventError, LogUnavailable, derived_id
-from runyard_events.catalogue import Method, Payload, PreviewFailed, PreviewFailure, PreviewReady, PreviewStarting
+from runyard_events.catalogue import (
+    Method,
+    Payload,
+    PreviewFailed,
+    PreviewFailure,
+    PreviewReady,
+    PreviewStarting,
+    PreviewStopped,
+)
 from runyard_events.tasks import end_tasks
 from runyard_orchestrator.adapters.leadership import Leadership
 from runyard_orchestrator.adapters.ledger import Cause
 from runyard_orchestrator.adapters.preview_boxes import PreviewBoxes, shown_tail
 from runyard_orchestrator.adapters.preview_files import NotPrepared, PreviewFiles
 from runyard_orchestrator.adapters.preview_pages import PreviewPages, is_free
-from runyard_orchestrator.domain.preview import Preview
+from runyard_orchestrator.domain.preview import ACTIVE, Preview
 from runyard_orchestrator.domain.preview_upkeep import (
     Append,
     Begin,
@@ -54,6 +63,7 @@ _AGAIN_SECONDS = 1.0
 _LOOK_SECONDS = 0.3
 _RETRY_SECONDS = 5.0
 _ENGINE_SECONDS = 120.0
+_SHUTDOWN_SECONDS = 4.0
 _LEFTOVERS = timedelta(days=1)
 _AWAY = (LogUnavailable, DBAPIError, OSError, TimeoutError)
 
@@ -112,6 +122,24 @@ class Previews:
                 timer.cancel()
             await end_tasks(*self._at_work.values())
             await self.logs.close()
+
+    async def shut_down(self) -> None:
+        """Ends those that are plain processes, once nobody looks after them: `run` has been cancelled before."""
+        if not await self.leadership.held():
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SHUTDOWN_SECONDS):
+                found = await self.boxes.all()
+                ending = [self._end(key, box) for key, boxes in found.items() for box in boxes]
+                await asyncio.gather(*ending, return_exceptions=True)
+
+    async def _end(self, key: PreviewKey, box: Box) -> None:
+        if box.method != "process":
+            return
+        preview = await self.desk.preview(key)
+        if preview.status in ACTIVE:
+            await self._say(key, preview, PreviewStopped(generation=preview.generation, reason="shutdown"))
+        await self.boxes.remove(box)
 
     async def once(self) -> None:
         """One look at everything, if this process leads.

@@ -75,8 +75,9 @@ class PreviewRows:
     async def to_be_looked_after(self, limit: int, since: datetime) -> list[PreviewKey]:
         """Those in use, and those that were lost or deleted lately: something may still be there of them."""
         recent = and_(previews.c.status.in_(("deleted", "failed")), previews.c.changed_at > since)
+        went_down = and_(previews.c.status == "stopped", previews.c.reason == "shutdown")
         statement = select(previews.c.tenant_id, previews.c.id)
-        statement = statement.where(or_(previews.c.status.in_(sorted(ACTIVE)), recent))
+        statement = statement.where(or_(previews.c.status.in_(sorted(ACTIVE)), recent, went_down))
         found = await self._all(statement.order_by(previews.c.stream_seq).limit(limit))
         return [PreviewKey(row["tenant_id"], row["id"]) for row in found]
 
