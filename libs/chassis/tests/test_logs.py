@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from runyard_chassis import configure_logging, get_logger, log_context
+from runyard_chassis import configure_logging, get_logger, log_context, redact_also
 from runyard_events.redact import Redactor
 
 CANARY = "canary-5f0e2d7c9b1a"
@@ -94,6 +94,15 @@ def test_secrets_are_replaced_wherever_they_stand(out: io.StringIO) -> None:
     assert len(lines(out)) == 4
     assert CANARY not in out.getvalue()
     assert "sk-ant-api03" not in out.getvalue()
+
+
+def test_a_secret_that_comes_up_later_is_replaced_from_then_on(out: io.StringIO) -> None:
+    redact_also("learned-0a1b2c3d4e5f")
+    get_logger("demo").info("signed.in", url="https://bot:learned-0a1b2c3d4e5f@example.com", other=CANARY)
+    logging.getLogger("library").warning("with learned-0a1b2c3d4e5f")
+    assert "learned-0a1b2c3d4e5f" not in out.getvalue()
+    assert CANARY not in out.getvalue()
+    assert out.getvalue().count("[redacted]") == 3
 
 
 def test_the_console_form_is_for_people() -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from runyard_chassis.errors import ProblemBody, problem_response
     from runyard_chassis.health import Check
     from runyard_chassis.http import create_app, stopping_of
-    from runyard_chassis.logs import configure_logging, get_logger, log_context
+    from runyard_chassis.logs import configure_logging, get_logger, log_context, redact_also
     from runyard_chassis.problems import (
         BadRequest,
         Conflict,
@@ -73,6 +73,7 @@ __all__ = [
     "log_context",
     "problem_response",
     "raise_for_problem",
+    "redact_also",
     "refusal",
     "run_service",
     "run_until_signal",
@@ -88,7 +89,7 @@ _HOMES = {
     "errors": ("ProblemBody", "problem_response"),
     "health": ("Check",),
     "http": ("create_app", "stopping_of"),
-    "logs": ("configure_logging", "get_logger", "log_context"),
+    "logs": ("configure_logging", "get_logger", "log_context", "redact_also"),
     "problems": (
         "BadRequest",
         "Conflict",

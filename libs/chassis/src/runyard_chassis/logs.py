@@ -86,7 +86,7 @@ def _shared_processors(redactor: Redactor, *, pretty: bool) -> list[Processor]:
     ]
     if not pretty:
         processors.append(structlog.processors.format_exc_info)
-    processors.append(_redaction(redactor))
+    processors.append(Redaction(redactor))
     return processors
 
 
@@ -103,16 +103,33 @@ def _add_trace_ids(_logger: Any, _method: str, event: EventDict) -> EventDict:
     return event
 
 
-def _redaction(redactor: Redactor) -> Processor:
-    def redact(_logger: Any, _method: str, event: EventDict) -> Mapping[str, Any]:
+class Redaction:
+    """The processor that keeps secrets out of every line, also those that it learns of later."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+
+    def learn(self, secret: str) -> None:
+        """From now on this one too, by its fingerprint."""
+        salt = self._redactor.salt
+        known = Redactor.for_secrets([secret], salt).fingerprints
+        if not known <= self._redactor.fingerprints:
+            self._redactor = Redactor(salt, self._redactor.fingerprints | known)
+
+    def __call__(self, _logger: Any, _method: str, event: EventDict) -> Mapping[str, Any]:
         kept: MutableMapping[str, Any] = {}
         for name, value in event.items():
             # structlog's own members (_record, exc_info) are no JSON and never printed as they are.
             opaque = name.startswith("_") or name in {"exc_info", "level", "timestamp"}
-            kept[name] = value if opaque else redactor.clean_value(_json_value(value))
+            kept[name] = value if opaque else self._redactor.clean_value(_json_value(value))
         return kept
 
-    return redact
+
+def redact_also(secret: str) -> None:
+    """Keeps a secret that came up at run time out of this process's log."""
+    for processor in structlog.get_config()["processors"]:
+        if isinstance(processor, Redaction):
+            processor.learn(secret)
 
 
 def _json_value(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from runyard_chassis import Invalid, get_logger
+from runyard_chassis import Invalid, get_logger, redact_also
 from runyard_chassis.sealing import NotSealed, PrivateKey
 from runyard_events import Command, Reply, Scope
 from runyard_events.catalogue import CredentialRemoved, CredentialSet
@@ -41,6 +41,7 @@ class Credentials:
             opened = self._key.open(
                 given.secret, context=credential_context(tenant, given.credential_id, host, given.username)
             )
+            redact_also(opened.get_secret_value())
             check_parts(given.username, opened.get_secret_value())
         except (NotACredential, NotSealed) as error:
             raise Invalid(str(error), type="credential-refused") from None
@@ -72,11 +73,13 @@ class Credentials:
             return None
         context = credential_context(tenant, found.credential_id, found.host, found.username)
         try:
-            return Credential(found.host, found.username, self._key.open(found.sealed, context=context))
+            opened = self._key.open(found.sealed, context=context)
         except NotSealed:
             # The installation has another key by now: as good as none, and the remote will say so.
             _log.warning("credential.cannot_be_opened", credential_id=found.credential_id, host=found.host)
             return None
+        redact_also(opened.get_secret_value())
+        return Credential(found.host, found.username, opened)
 
 
 def _view(event: CredentialSet) -> dict[str, Any]:
