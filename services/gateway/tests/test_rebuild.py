@@ -111,7 +111,7 @@ async def tell_of_containers(story: Story, sessions: list[str], ws: str) -> None
     revoked = PreviewShareRevoked(share_id=shares[0].share_id)
     again = PreviewRequested(workspace_id=ws, requested_by="ada")
     await story.tell(story.preview(str(uuid4())), *previewed(ws), *shares, revoked, revoked, again, *previewed(ws))
-    await story.tell(story.team(), ruled("pypi.org"), ruled("example.org", "*.example.com"))
+    await story.tell(story.team(), ruled("packages.example"), ruled("example.org", "*.example.com"))
     scope = story.run(sessions[0], str(uuid4()))
     back = RunDispatched(runner_type="codex", method="process", reason="create_failed")
     await story.tell(scope, requested(ws)[0], RunDispatched(runner_type="codex", method="docker"), back)

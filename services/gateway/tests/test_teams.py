@@ -28,7 +28,7 @@ from .owners import Owners
 RULES = {
     "enabled": True,
     "process_fallback": False,
-    "egress": ["pypi.org", "*.example.com:8443"],
+    "egress": ["packages.example", "*.example.com:8443"],
     "idle_stop_seconds": 60,
     "runtime": "runsc",
 }
@@ -48,7 +48,7 @@ async def test_rules_are_kept_whole_and_say_who_made_them(api: httpx.AsyncClient
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"egress": ["http://pypi.org"]},
+        {"egress": ["http://packages.example"]},
         {"egress": ["*"]},
         {"egress": ["a b"]},
         {"egress": ["host:99999"]},

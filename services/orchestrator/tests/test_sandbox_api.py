@@ -82,15 +82,15 @@ async def test_the_proxy_learns_where_a_container_may_go_and_refusals_are_told(y
             query = {"peer": peer, "host": host, "port": "443"}
             return await http.get("/internal/egress", params=query, headers=headers)
 
-        assert (await ask("pypi.org")).json()["allowed"] is True
+        assert (await ask("github.com")).json()["allowed"] is True
         assert [(await ask("evil.example")).json()["allowed"] for _ in range(3)] == [False] * 3
         denied = (await yard.world.seen(session_id, "sandbox.egress_denied")).event.payload
         assert (denied.host, denied.port, denied.count) == ("evil.example", 443, 3)
-        assert (await ask("pypi.org", peer="10.9.9.9")).json()["allowed"] is False
+        assert (await ask("github.com", peer="10.9.9.9")).json()["allowed"] is False
         user = {"Authorization": f"Bearer {Tokens(KEY).mint(tenant=yard.world.tenant, user='ada')}"}
-        assert (await ask("pypi.org", headers=user)).status_code == 403
+        assert (await ask("github.com", headers=user)).status_code == 403
         await yard.world.ask(SetSandboxRules(rules=SandboxRules(egress=("only.example",))))
-        assert (await ask("pypi.org")).json()["allowed"] is False
+        assert (await ask("github.com")).json()["allowed"] is False
         assert (await ask("only.example")).json()["allowed"] is True
         yard.engine.go_away()
         assert (await ask("only.example")).json()["allowed"] is False
@@ -99,14 +99,14 @@ async def test_the_proxy_learns_where_a_container_may_go_and_refusals_are_told(y
 @pytest.mark.parametrize(
     ("entry", "host", "port", "opens"),
     [
-        ("pypi.org", "pypi.org", 443, True),
-        ("pypi.org", "PyPI.org.", 80, True),
-        ("pypi.org", "pypi.org", 22, False),
-        ("pypi.org", "evil-pypi.org", 443, False),
-        ("pypi.org", "a.pypi.org", 443, False),
-        ("*.pypi.org", "a.b.pypi.org", 443, True),
-        ("*.pypi.org", "pypi.org", 443, False),
-        ("*.pypi.org", "evilpypi.org", 443, False),
+        ("packages.example", "packages.example", 443, True),
+        ("packages.example", "Packages.Example.", 80, True),
+        ("packages.example", "packages.example", 22, False),
+        ("packages.example", "evil-packages.example", 443, False),
+        ("packages.example", "a.packages.example", 443, False),
+        ("*.packages.example", "a.b.packages.example", 443, True),
+        ("*.packages.example", "packages.example", 443, False),
+        ("*.packages.example", "evilpackages.example", 443, False),
         ("git.example:22", "git.example", 22, True),
         ("git.example:22", "git.example", 443, False),
         ("*.git.example:8443", "a.git.example", 8443, True),
@@ -115,7 +115,7 @@ async def test_the_proxy_learns_where_a_container_may_go_and_refusals_are_told(y
         ("fd00::1", "[fd00::1]", 443, True),
         ("*.2.3", "10.1.2.3", 443, False),
         ("", "", 443, False),
-        ("pypi.org", "pypi.org", 0, False),
+        ("packages.example", "packages.example", 0, False),
         ("*.", "anything", 443, False),
     ],
 )

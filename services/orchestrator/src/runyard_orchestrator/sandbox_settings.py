@@ -6,20 +6,6 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
-PACKAGE_HOSTS = (
-    "pypi.org",
-    "files.pythonhosted.org",
-    "registry.npmjs.org",
-    "registry.yarnpkg.com",
-    "crates.io",
-    "static.crates.io",
-    "index.crates.io",
-    "proxy.golang.org",
-    "sum.golang.org",
-    "rubygems.org",
-    "deb.debian.org",
-)
-"""Where packages come from."""
 GIT_HOSTS = ("github.com", "*.github.com", "*.githubusercontent.com", "gitlab.com", "bitbucket.org")
 
 
@@ -68,8 +54,11 @@ class SandboxSettings(BaseSettings):
     sandbox_pool: int = Field(default=0, ge=0)
     """Containers of new sessions that are made before their first prompt."""
 
-    sandbox_egress: str = " ".join((*PACKAGE_HOSTS, *GIT_HOSTS))
-    """Hosts that may be reached where a team has decided nothing: `host`, `*.host` or `host:port`, by blanks."""
+    sandbox_egress: str = " ".join(GIT_HOSTS)
+    """Hosts that may be reached where a team has decided nothing: `host`, `*.host` or `host:port`, by blanks. The
+    package registries that a team uses belong here or into its rules."""
+    sandbox_private_networks: str = ""
+    """Private networks that allowed hosts may be in (a mirror or Git server of the house), by blanks."""
     sandbox_subnets: str = "10.213.0.0/16"
     """Where the networks of sessions are taken from."""
     sandbox_subnet_prefix: int = Field(default=29, ge=24, le=29)

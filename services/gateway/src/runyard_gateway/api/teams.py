@@ -50,7 +50,7 @@ class Rules(Body):
                 {
                     "enabled": True,
                     "process_fallback": False,
-                    "egress": ["pypi.org", "*.pythonhosted.org", "github.com:443"],
+                    "egress": ["packages.example.com", "*.example.org", "github.com:443"],
                     "idle_stop_seconds": 900,
                     "runtime": "runsc",
                 }
