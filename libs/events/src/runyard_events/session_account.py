@@ -3,7 +3,7 @@
 Permissions alone do not hold a container: whoever may send a request may also say where its answer goes, and
 JetStream answers with the sender's own bytes, into the queue of commands or onto another session's subject.
 In an account of their own containers reach nothing but the imports below, and answers stay in that account.
-See docs/adr/0011-containers-at-nats.md.
+See docs/adr/0012-containers-at-nats.md.
 """
 
 from typing import Any
