@@ -53,6 +53,7 @@ def _docker(settings: Settings) -> DockerSettings:
             relay_volume=settings.sandbox_relay_volume,
             service_network=settings.sandbox_service_network,
             subnets=settings.sandbox_subnets,
+            private_networks=tuple(settings.sandbox_private_networks.replace(",", " ").split()),
             prefix=settings.sandbox_subnet_prefix,
         ),
         base_url=settings.docker_host,
