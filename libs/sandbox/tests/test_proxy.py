@@ -8,9 +8,12 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from runyard_sandbox.proxy.config import ProxyConfig, Target, decoded
 from runyard_sandbox.proxy.names import answer
+from runyard_sandbox.proxy.requests import Malformed, parse
 from runyard_sandbox.proxy.server import ProxyServer
 
 
@@ -167,6 +170,25 @@ async def test_a_plain_request_is_sent_on_for_the_host_that_was_asked_about(worl
 async def test_what_is_no_request_to_a_proxy_is_refused(world: World, request_line: str) -> None:
     assert (await world.ask(f"{request_line}\n\n")).startswith(b"HTTP/1.1 400 ")
     assert not world.asked
+
+
+@given(
+    method=st.sampled_from(["CONNECT", "GET", "POST", "get"]),
+    target=st.one_of(st.text(max_size=40), st.from_regex(r"http://[\[\]a-z0-9.:@%/?#-]{0,30}")),
+    rest=st.binary(max_size=60),
+)
+@example("GET", "http://[::1", b"")
+@example("GET", "http://[v1.x]/", b"\r\nHost : x")
+def test_any_head_is_read_or_refused(method: str, target: str, rest: bytes) -> None:
+    try:
+        head = parse(f"{method} {target} HTTP/1.1\r\n".encode() + rest + b"\r\n\r\n")
+    except Malformed:
+        return
+    assert head.host == head.host.lower()
+    assert 0 < head.port < 65536
+    # One head and no second one: nothing that was sent can become a request of its own.
+    assert head.first.count(b"\r\n\r\n") <= 1
+    assert not any(line.startswith((b" ", b"\t")) for line in head.first.split(b"\r\n"))
 
 
 async def test_a_head_without_end_is_refused(world: World) -> None:

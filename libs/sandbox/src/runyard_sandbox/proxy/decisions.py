@@ -13,6 +13,14 @@ _ASK_SECONDS = 5.0
 _LONGEST_ANSWER = 64 * 1024
 _LONGEST_CACHE_SECONDS = 60.0
 _MOST_CACHED = 4096
+_NO_ANSWER = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    asyncio.IncompleteReadError,
+    asyncio.LimitOverrunError,
+)
 
 
 class Undecided(Exception):
@@ -53,7 +61,7 @@ class Decisions:
             async with asyncio.timeout(_ASK_SECONDS):
                 answer = json.loads(await self._get(question))
             allowed, seconds = answer["allowed"] is True, min(float(answer["seconds"]), _LONGEST_CACHE_SECONDS)
-        except (OSError, ValueError, KeyError, TypeError, asyncio.IncompleteReadError) as error:
+        except _NO_ANSWER as error:
             raise Undecided(type(error).__name__) from None
         self._kept[question] = (allowed, time.monotonic() + seconds)
         self._kept.move_to_end(question)

@@ -48,7 +48,10 @@ def parse(data: bytes) -> Head:
 
 def _plain(method: str, target: str, lines: list[str]) -> Head:
     """One request over a connection of its own; its Host is the one that was asked about, whatever it says."""
-    url = urlsplit(target)
+    try:
+        url = urlsplit(target)
+    except ValueError:
+        raise Malformed("the address cannot be read") from None
     if url.scheme != "http" or not url.netloc or "@" in url.netloc:
         raise Malformed("a proxy takes http:// addresses and CONNECT")
     host, port = _authority(url.netloc)

@@ -85,7 +85,13 @@ class ProxyServer:
         end.when_lost(leave)
         task = asyncio.ensure_future(serve(end))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda task: self._served(task, end))
+
+    def _served(self, task: "asyncio.Task[None]", end: End) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a connection failed", exc_info=error)
+            end.transport.abort()
 
     def _forward(self, target: Target) -> Serve:
         async def serve(end: End) -> None:
