@@ -1,6 +1,7 @@
 """Containers of a real engine, from their making to their end."""
 
 import asyncio
+import os
 import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -12,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from runyard_sandbox import Change, EngineAway, Health, Mount, NotThere, ProvisionFailed, Spec, Stats
-from runyard_sandbox.docker import DockerProvisioner, DockerSettings
+from runyard_sandbox.docker import DockerProvisioner, DockerSettings, Forward
 
 from .real_engine import World, build_image, client, left, unique, world
 
@@ -318,6 +319,38 @@ async def test_a_restarted_service_takes_over_what_was_made_ready(image: str, tm
         assert await other.reap() == []
         await other.close()
     assert left(name) == []
+
+
+async def test_with_services_in_containers_the_proxy_finds_them_by_name(image: str, tmp_path: Path) -> None:
+    name, engine = unique("comp"), client()
+    labels = {"runyard.test": "sandbox"}
+    network = engine.networks.create(name, labels=labels)
+    volume = engine.volumes.create(f"{name}-relay", labels=labels)
+    service = engine.containers.run(
+        image, ["python3", "-m", "http.server", "8080"], name=f"{name}-svc", network=name, labels=labels, detach=True
+    )
+    # Only root sees a volume from outside of a container.
+    root = os.geteuid() == 0
+    try:
+        async with world(
+            name,
+            tmp_path,
+            forwards=(Forward(8080, f"{name}-svc", 8080),),
+            service_network=name,
+            relay_folder=Path(volume.attrs["Mountpoint"]) if root else tmp_path / "relay",
+            relay_volume=volume.name if root else None,
+        ) as here:
+            spec = await here.run("one", "exec python3 -m http.server 6200", ports=(6200,))
+            get = "for i in $(seq 50); do curl -sSf -o /dev/null http://runyard:8080/ && exit; sleep 0.1; done; exit 1"
+            assert (await here.inside(spec, get))[0] == 0
+            found = await here.provisioner.find(spec.name)
+            assert found is not None
+            assert b"Directory listing" in await _page(found.addresses[6200])
+        assert left(name) == []
+    finally:
+        service.remove(force=True)
+        network.remove()
+        volume.remove()
 
 
 async def _status(here: World, spec: Spec) -> str:
