@@ -64,7 +64,7 @@ class Wiring:
     @property
     def installation(self) -> str:
         """Names this stack's containers among those of others on the same engine."""
-        return f"runyard-{self.credentials.tenant_id[:8]}"
+        return self.credentials.tenant_id[:8]
 
     def values(self, part: Part) -> dict[str, Any]:
         """Every setting that the stack decides, by field name; a service takes those that it declares."""

@@ -1,0 +1,186 @@
+"""A stack whose sessions work in containers of a real engine, and a look into those containers."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from runyard_stack.credentials import read_credentials
+from runyard_stack.embedded.ports import free_port
+
+if TYPE_CHECKING:
+    from tests.conftest import Api, Stack
+
+CANARY = "canary-7d20e3b95c184fa6"
+
+
+def docker(*arguments: str, check: bool = True, stdin: str | None = None) -> str:
+    """What the engine's own command says."""
+    argv = ["docker", *arguments]
+    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+    assert not check or done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What the engine has of one stack."""
+
+    installation: str
+
+    def containers(self, *, running: bool = False) -> list[str]:
+        """Names, without the proxy's."""
+        everything = [] if running else ["--all"]
+        found = docker("ps", *everything, "--filter", self.label, "--filter", "label=runyard.kind=sandbox", *NAMES)
+        return sorted(found.split())
+
+    def everything(self) -> dict[str, list[str]]:
+        """All that carries the stack's label."""
+        return {
+            "containers": sorted(docker("ps", "--all", "--filter", self.label, *NAMES).split()),
+            "networks": sorted(docker("network", "ls", "--filter", self.label, "--format", "{{.Name}}").split()),
+            "volumes": sorted(docker("volume", "ls", "--filter", self.label, "--format", "{{.Name}}").split()),
+        }
+
+    @property
+    def label(self) -> str:
+        return f"label=runyard.installation={self.installation}"
+
+    def of(self, session: str) -> str:
+        """The name of a session's running container."""
+        owner = f"label=runyard.owner={session}"
+        names = docker("ps", "--filter", self.label, "--filter", owner, *NAMES).split()
+        assert len(names) == 1, names
+        return names[0]
+
+    def of_any(self, session: str) -> str:
+        """The name of a session's container, at rest or not."""
+        owner = f"label=runyard.owner={session}"
+        return docker("ps", "--all", "--filter", self.label, "--filter", owner, *NAMES)
+
+    def inside(self, session: str, *command: str, check: bool = True) -> str:
+        """What a command in a session's container prints."""
+        return docker("exec", self.of(session), *command, check=check)
+
+    def python(self, session: str, program: str) -> Any:
+        """What a program in a session's container, with all that the runner there has, prints as JSON."""
+        printed = docker("exec", "--interactive", self.of(session), "python", "-", stdin=program)
+        return json.loads(printed.splitlines()[-1])
+
+    def clear(self) -> None:
+        """Removes all that carries the stack's label."""
+        found = self.everything()
+        for kind, remove in (("containers", ["rm", "--force"]), ("networks", ["network", "rm"])):
+            if found[kind]:
+                docker(*remove, *found[kind], check=False)
+
+
+NAMES = ("--format", "{{.Names}}")
+
+
+@pytest.fixture(scope="session")
+def images() -> str:
+    """The tag of images that are built from what is tested."""
+    tag = os.environ.get("TAG", "latest")
+    for agent in ("codex", "claude"):
+        docker("image", "inspect", f"runyard/runner-{agent}:{tag}", "--format", "{{.Id}}")
+    return tag
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[str]:
+    """A provider outside the stack: the scripted model as a server of its own, so that the stack needs its key."""
+    port = free_port()
+    argv = [sys.executable, "-m", "runyard_llm_gateway.providers.scripted", "--port", str(port)]
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def settings() -> dict[str, str]:
+    """What a module wants besides; overridden there."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def data_folder() -> Iterator[Path]:
+    """Short, and reachable by PostgreSQL's own user."""
+    folder = Path(tempfile.mkdtemp(prefix="runyard-docker-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def stack(
+    data_folder: Path, new_stack: Callable[..., "Stack"], images: str, provider: str, settings: dict[str, str]
+) -> Iterator["Stack"]:
+    one = new_stack(
+        data_folder,
+        SANDBOX="docker",
+        SANDBOX_IMAGE=f"runyard/runner-{{runner}}:{images}",
+        OPENAI_API_KEY=CANARY,
+        OPENAI_BASE_URL=f"{provider}/v1",
+        ANTHROPIC_API_KEY=CANARY,
+        ANTHROPIC_BASE_URL=provider,
+        **settings,
+    )
+    one.up()
+    yield one
+    one.down()
+    engine_of(one).clear()
+
+
+def engine_of(stack: "Stack") -> Engine:
+    credentials = read_credentials(stack.home / "secrets.json")
+    assert credentials is not None
+    return Engine(credentials.tenant_id[:8])
+
+
+@pytest.fixture(scope="module")
+def engine(stack: "Stack") -> Engine:
+    return engine_of(stack)
+
+
+@pytest.fixture(scope="module")
+def token(stack: "Stack") -> str:
+    return stack.token()
+
+
+@pytest_asyncio.fixture
+async def api(stack: "Stack", token: str, api_of: Any) -> AsyncIterator["Api"]:
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=stack.url, headers=headers, timeout=90) as client:
+        yield api_of(client)
+
+
+@pytest.fixture
+def status_of(api: "Api") -> Callable[..., Any]:
+    """Waits until a session's container has a status, and returns it as the API shows it."""
+
+    async def wait(session: str, wanted: str, seconds: float = 45) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    found = await api.call("GET", f"/api/sessions/{session}/container/status")
+                    if found["status"] == wanted:
+                        return found
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise AssertionError(f"never {wanted}: {found}") from None
+
+    return wait
