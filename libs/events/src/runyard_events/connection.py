@@ -1,6 +1,7 @@
 """One connection to NATS per service, with an inbox prefix of its own so that no other user reads its answers."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -37,8 +38,12 @@ async def connect(
     user: str | None = None,
     password: str | None = None,
     wait_seconds: float = 30.0,
+    on_refused: Callable[[], None] = lambda: None,
 ) -> Client:
     """Connects and stays connected: reconnects for ever, with what was not yet sent kept in memory.
+
+    `on_refused` is called each time that the server does not take the user and password, which it is then
+    offered again.
 
     Raises:
         LogUnavailable: no server answered within `wait_seconds`, or it refused the user.
@@ -46,6 +51,8 @@ async def connect(
 
     async def on_error(error: Exception) -> None:
         logger.warning("nats.error", service=service, error=str(error) or type(error).__name__)
+        if "authorization violation" in str(error).lower():
+            on_refused()
 
     client = _Connection()
 

@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.client import JetStreamContext
 
-from runyard_events.commands import StartRun, decode_command
+from runyard_events.commands import StartInSandbox, StartRun, decode_command
 from runyard_events.errors import LogUnavailable, Malformed
 from runyard_events.tasks import end_tasks
 from runyard_events.topology import COMMAND_ACK_WAIT_SECONDS, COMMANDS
@@ -37,6 +37,8 @@ class Intake:
 
     def __init__(self, client: Client, desk: Desk, *, durable: str | None = None) -> None:
         self._durable = durable or desk.service
+        # A start that is meant for a container is none for whoever works beside the services.
+        self._kind = StartRun if durable is None else StartInSandbox
         self._jetstream: JetStreamContext = client.jetstream()
         self._desk = desk
         self._slots = asyncio.Semaphore(desk.settings.runner_slots)
@@ -100,7 +102,7 @@ class Intake:
             logger.error("command.malformed", error=str(error))  # noqa: TRY400 - the text says it all
             await _settle(message.term())
             return
-        if not isinstance(command.payload, StartRun):
+        if type(command.payload) is not self._kind:
             await _settle(message.term())
             return
         run_id = command.payload.run_id

@@ -34,12 +34,15 @@ from runyard_runner.output_store import GatewayOutputs
 from runyard_runner.processes import reap_orphans
 from runyard_runner.run_tokens import ExchangedRunTokens
 from runyard_runner.settings import RunnerSettings
+from runyard_runner.standing import Standing
 
 logger = structlog.get_logger(__name__)
 
 S = TypeVar("S", bound=RunnerSettings)
 CONNECT_SECONDS = 120.0
 """How long a container waits to be let in before it gives up; whoever made it then sees that it ended."""
+REFUSED = 77
+"""Exit code: the session has ended, or another container has taken its place."""
 
 
 def is_in_container(environment: Mapping[str, str]) -> bool:
@@ -85,9 +88,22 @@ class _Box:
         self._agent = agent
 
     async def run(self, stop: asyncio.Event) -> int:
-        """The exit code: 0 after a stop, 1 when nothing can be done here any more."""
+        """The exit code: 0 after a stop, `REFUSED` when the token opens nothing any more, 1 when NATS stays away."""
         self._settings.agents_root.mkdir(parents=True, exist_ok=True, mode=0o700)
         await reap_orphans(self._settings.agents_root)
+        standing = Standing(self._session.app_url, self._session.id, self._session.token)
+        working = asyncio.create_task(self._work(standing))
+        over, stopping = asyncio.create_task(standing.over()), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({working, over, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if over.done():
+                return REFUSED
+            return 0 if stop.is_set() else 1
+        finally:
+            await end_tasks(working, patience=2 * CLEAN_UP_SECONDS + 2)
+            await end_tasks(over, stopping)
+
+    async def _work(self, standing: Standing) -> None:
         durable = sandbox_durable(self._session.id)
         try:
             client = await connect(
@@ -96,23 +112,19 @@ class _Box:
                 user=self._session.id,
                 password=self._session.token,
                 wait_seconds=CONNECT_SECONDS,
+                on_refused=standing.doubt,
             )
         except LogUnavailable as error:
             logger.error("session.refused", error=str(error))  # noqa: TRY400 - the text says it all
-            return 1
-        intake = Intake(client, self._desk(client), durable=durable)
-        working, stopping = asyncio.create_task(intake.run()), asyncio.create_task(stop.wait())
-        logger.info("session.ready", session_id=self._session.id, runner=self._name)
+            return
         try:
-            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            logger.info("session.ready", session_id=self._session.id, runner=self._name)
+            await Intake(client, self._desk(client), durable=durable).run()
         finally:
-            await end_tasks(working, patience=CLEAN_UP_SECONDS + 2)
-            await end_tasks(stopping)
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(CLEAN_UP_SECONDS):
                     await self._agent.close()
             await client.close()
-        return 0 if stop.is_set() else 1
 
     def _desk(self, client: Client) -> Desk:
         settings, session = self._settings, self._session
