@@ -94,6 +94,8 @@ class FakeWorkspace:
         self._log = log
         self._bus = CommandBus(client)
         self.fails = False
+        self.root = "/workspaces/w/worktrees"
+        """Where containers find the files; on a real engine it has to be there."""
         self.is_open = asyncio.Event()
         self.is_open.set()
 
@@ -113,7 +115,7 @@ class FakeWorkspace:
         await self.is_open.wait()
         asked = command.payload
         if isinstance(asked, PrepareSandbox | ReleaseSandbox):
-            path = f"/workspaces/w/worktrees/{asked.session_id}"
+            path = f"{self.root}/{asked.session_id}"
             mounts = [{"source": path, "target": path, "read_only": False}]
             await self._bus.reply(command, Reply(ok=True, result={"path": path, "branch": "run", "mounts": mounts}))
             return
