@@ -165,12 +165,12 @@ class Sandboxes:
         await asyncio.to_thread(remove_folder, place.folder)
 
     async def _make(self, place: SandboxPlace, origin: str | None, commit: str | None) -> None:
-        refs = await self._rooms.refs(place.common_place)
+        refs, head, object_format = await asyncio.gather(
+            self._rooms.refs(place.common_place), self._head(place), self._rooms.object_format(place.common)
+        )
         shown = {ref: one for ref, one in refs.items() if not ref.startswith(OTHERS)}
         if commit:
             shown[place.ref] = commit
-        head = await self._head(place)
-        object_format = await self._rooms.object_format(place.common)
         settings = SETTINGS + (_remote(origin) if origin else "")
         async with self._scratch.folder("sandbox") as folder:
             made = folder / "git"
