@@ -1,7 +1,8 @@
 """Sandboxes as containers of a Docker engine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 
 import structlog
@@ -14,6 +15,7 @@ from runyard_sandbox.docker.labels import ADDRESS, NETWORK, SANDBOX, of_kind
 from runyard_sandbox.docker.leftovers import Leftover, Leftovers
 from runyard_sandbox.docker.reading import from_inspection, from_stats, from_summary
 from runyard_sandbox.docker.settings import DockerSettings
+from runyard_sandbox.docker.sharing import Shared
 from runyard_sandbox.docker.streams import Streams
 from runyard_sandbox.docker.surroundings import Surroundings
 from runyard_sandbox.provisioner import (
@@ -43,6 +45,7 @@ class DockerProvisioner:
         )
         self._containers = Containers(self._engine, settings)
         self._streams = Streams(self._engine)
+        self._measured = Shared[Stats]()
         self._around = None if settings.network is None else Surroundings(self._engine, settings, settings.network)
         self._leftovers = Leftovers(self._engine, settings.installation, self._around)
 
@@ -86,18 +89,9 @@ class DockerProvisioner:
     async def stats(self, name: str) -> AsyncIterator[Stats]:
         """What it uses, once a second, until it has ended. The size of its own files is looked at now and then."""
         await self._containers.get(name)
-        disk: int | None = None
-        count = 0
-        try:
-            async for data in self._streams.stats(name):
-                if (reading := from_stats(data)) is None:
-                    return
-                if count % _DISK_EVERY == 0:
-                    disk = await self._engine.written_bytes(name)
-                count += 1
-                yield replace(reading, disk_bytes=disk)
-        except Refused as error:
-            raise _missing(name) if error.is_missing else SandboxFault(str(error)) from None
+        async with aclosing(self._measured.follow(name, lambda: self._readings(name))) as readings:
+            async for reading in readings:
+                yield reading
 
     async def logs(self, name: str, *, follow: bool = False, tail: int = 200) -> AsyncIterator[LogLine]:
         """What it printed, and with `follow` what it prints until it ends."""
@@ -169,6 +163,20 @@ class DockerProvisioner:
             await self._around.close()
         await self._streams.close()
         await self._engine.close()
+
+    async def _readings(self, name: str) -> AsyncGenerator[Stats]:
+        disk: int | None = None
+        count = 0
+        try:
+            async for data in self._streams.stats(name):
+                if (reading := from_stats(data)) is None:
+                    return
+                if count % _DISK_EVERY == 0:
+                    disk = await self._engine.written_bytes(name)
+                count += 1
+                yield replace(reading, disk_bytes=disk)
+        except Refused as error:
+            raise _missing(name) if error.is_missing else SandboxFault(str(error)) from None
 
     async def at_address(self, address: str) -> Sandbox | None:
         """Whose network address this is: the `peer` of the proxy's questions."""
