@@ -3,17 +3,22 @@
 import asyncio
 from dataclasses import replace
 
+from runyard_chassis import Database
 from runyard_chassis.tokens import SESSION_AUDIENCE, SESSION_KEY, Tokens, derive_key
 from runyard_events.catalogue import SandboxRules
 from runyard_events.commands import DeleteSession, SetSandboxRules
 from runyard_events.topology import COMMANDS, sandbox_durable
-from runyard_orchestrator.app import build
+from runyard_orchestrator.app import PACKAGE, build
+from runyard_orchestrator.store.tables import SCHEMA
 from runyard_sandbox import ProvisionFailed
 
 from .conftest import KEY
+from .test_store import caught_up, contents
 from .yards import Yard, until, yard
 
 __all__ = ["yard"]
+
+CONTAINER_TABLES = ("sandboxes", "container_environments", "team_rules")
 
 
 async def test_a_run_is_worked_on_in_a_container_of_its_session(yard: Yard) -> None:
@@ -267,3 +272,30 @@ async def test_where_sandboxes_are_switched_off_altogether_what_was_is_brought_t
     async with service.app.router.lifespan_context(service.app):
         assert (await yard.ended(session_id, run_id, "run.error")).reason == "sandbox_failed"
         assert (await yard.world.seen(session_id, "sandbox.stopped")).event.payload.reason == "switched_off"
+
+
+async def test_dropped_and_replayed_the_tables_of_containers_come_out_the_same(yard: Yard) -> None:
+    yard.engine.failures = [ProvisionFailed("no room")]
+    async with yard.serving(sandbox_idle_seconds=1):
+        rules = SandboxRules(process_fallback=True, egress=("pypi.org",), idle_stop_seconds=10)
+        assert (await yard.world.ask(SetSandboxRules(rules=rules))).ok
+        session_id = await yard.world.session()
+        await yard.ended(session_id, await yard.world.prompt(session_id))
+        await yard.control(session_id, "stop")
+        gone = await yard.world.session()
+        await yard.control(gone, "create")
+        await yard.world.ask(DeleteSession(session_id=gone))
+        await yard.world.seen(gone, "sandbox.deleted")
+    database = Database(yard.settings.database_url, SCHEMA)
+    await caught_up(database, yard.client, yard.world.log)
+    live = await contents(database, CONTAINER_TABLES)
+    assert [len(live[name]) for name in CONTAINER_TABLES] == [2, 2, 1]
+    statuses = {row[0]: row[4] for row in live["container_environments"]}
+    assert statuses == {session_id: "stopped", gone: "deleted"}
+
+    await database.downgrade(PACKAGE)
+    await database.migrate(PACKAGE)
+    await caught_up(database, yard.client, yard.world.log)
+
+    assert await contents(database, CONTAINER_TABLES) == live
+    await database.close()

@@ -1,6 +1,7 @@
 """The tables: nothing but what the log says."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from nats.aio.client import Client
@@ -19,10 +20,10 @@ from .conftest import World, serving
 TABLES = ("sessions", "runs", "worktrees")
 
 
-async def contents(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+async def contents(database: Database, tables: Sequence[str] = TABLES) -> dict[str, list[tuple[Any, ...]]]:
     found: dict[str, list[tuple[Any, ...]]] = {}
     async with database.session() as db:
-        for name in TABLES:
+        for name in tables:
             table = metadata.tables[name]
             rows = await db.execute(select(table).order_by(*table.primary_key))
             found[name] = [tuple(row) for row in rows]
