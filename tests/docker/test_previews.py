@@ -3,7 +3,10 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -42,10 +45,13 @@ def _registry() -> str:
 @pytest.fixture(scope="module")
 def settings() -> dict[str, str]:
     registry = _registry()
+    host = urlsplit(registry).hostname or ""
     told = {"npm_config_registry": registry, "NODE_EXTRA_CA_CERTS": CERTIFICATES}
     return {
         "SANDBOX_PREVIEW_IMAGE": f"runyard/preview:{os.environ.get('TAG', 'latest')}",
-        "SANDBOX_EGRESS": urlsplit(registry).hostname or "",
+        "SANDBOX_EGRESS": host,
+        # A mirror of the house may have an address that is nobody's in public.
+        "SANDBOX_PRIVATE_NETWORKS": " ".join({str(one[4][0]) for one in socket.getaddrinfo(host, 443)}),
         "PREVIEW_ENVIRONMENT": json.dumps(told),
     }
 
@@ -68,13 +74,16 @@ async def _until(api: "Api", preview: str, status: str) -> Any:
     return found
 
 
-async def _visitor(api: "Api", preview: str) -> httpx.AsyncClient:
+@asynccontextmanager
+async def _visitor(api: "Api", preview: str) -> AsyncGenerator[httpx.AsyncClient]:
     """Somebody who came in by a link; his client knows that the preview's host is this machine."""
-    link = urlsplit((await api.call("POST", f"/api/previews/{preview}/open"))["url"])
-    client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{link.port}", headers={"Host": link.netloc}, trust_env=False)
-    opened = await client.get(f"{link.path}?{link.query}")
-    client.headers["Cookie"] = opened.headers["Set-Cookie"].partition(";")[0]
-    return client
+    opened: dict[str, str] = await api.call("POST", f"/api/previews/{preview}/open")
+    link = urlsplit(opened["url"])
+    base, headers = f"http://127.0.0.1:{link.port}", {"Host": link.netloc}
+    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=30, trust_env=False) as client:
+        entered = await client.get(f"{link.path}?{link.query}")
+        client.headers["Cookie"] = entered.headers["Set-Cookie"].partition(";")[0]
+        yield client
 
 
 async def test_a_session_s_project_is_built_served_and_edited_in_a_container(
@@ -88,7 +97,7 @@ async def test_a_session_s_project_is_built_served_and_edited_in_a_container(
     assert "VITE" in "\n".join(
         line["text"] for line in (await api.call("GET", f"/api/previews/{preview}/logs"))["lines"]
     )
-    async with await _visitor(api, preview) as client:
+    async with _visitor(api, preview) as client:
         assert "/@vite/client" in (await client.get("/", headers={"Accept": "text/html"})).text
         assert "console.log(1)" in (await client.get("/main.js")).text
         await api.call("PUT", f"/api/sessions/{session}/workspace/files/main.js", content=b"console.log(2)\n")
@@ -114,7 +123,7 @@ async def test_a_container_that_is_removed_comes_back(api: "Api", engine: "Engin
             await asyncio.sleep(0.1)
     assert found["status"] in ("starting", "ready")
     await _until(api, preview, "ready")
-    async with await _visitor(api, preview) as client:
+    async with _visitor(api, preview) as client:
         assert "hello" in (await client.get("/")).text
     containers = engine.containers()
     await api.call("DELETE", f"/api/previews/{preview}")
