@@ -45,6 +45,8 @@ class Credentials(BaseModel):
     nats_passwords: dict[str, str] = Field(default_factory=dict)
     nats_issuer_seed: str = Field(default_factory=_seed)
     """Of the key that signs what the containers of sessions may do."""
+    credentials_key: str = Field(default_factory=_key)
+    """Of the workspace service alone: it opens what teams sign in with at their Git hosts."""
     redaction_salt: str = Field(default_factory=_password)
     tenant_id: str = Field(default_factory=_id)
     admin_id: str = Field(default_factory=_id)
@@ -68,7 +70,7 @@ def load_credentials(path: Path, nats_users: Iterable[str] = ()) -> Credentials:
     missing = [user for user in nats_users if user not in credentials.nats_passwords]
     for user in missing:
         credentials.nats_passwords[user] = _password()
-    if created or missing or "nats_issuer_seed" not in credentials.model_fields_set:
+    if created or missing or not credentials.model_fields_set >= {"nats_issuer_seed", "credentials_key"}:
         _write(path, credentials)
     return credentials
 

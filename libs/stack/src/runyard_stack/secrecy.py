@@ -21,6 +21,7 @@ def redactor(credentials: Credentials, environment: Mapping[str, str]) -> Redact
         credentials.postgres_password,
         credentials.postgres_superuser_password,
         credentials.nats_issuer_seed,
+        credentials.credentials_key,
         *credentials.nats_passwords.values(),
     ]
     return Redactor.for_secrets(secrets, credentials.redaction_salt)

@@ -78,6 +78,7 @@ class Wiring:
             "database_url": SecretStr(self.database_url),
             "jwt_secret_key": SecretStr(self.jwt_secret_key),
             "nats_issuer_seed": SecretStr(self.credentials.nats_issuer_seed),
+            "credentials_key": SecretStr(self.credentials.credentials_key),
             "run_token_key": SecretStr(derive_key(self.jwt_secret_key, "run")),
             "workspaces_root": layout.workspaces,
             "agents_root": layout.agents / part.name,
