@@ -14,6 +14,8 @@ import pytest_asyncio
 
 from runyard_sandbox import Change, EngineAway, Health, Mount, NotThere, ProvisionFailed, Spec, Stats
 from runyard_sandbox.docker import DockerProvisioner, DockerSettings, Forward
+from runyard_sandbox.proxy.config import Target
+from runyard_sandbox.proxy.piping import End, connect
 
 from .real_engine import World, build_image, client, left, unique, world
 
@@ -302,6 +304,52 @@ async def test_an_engine_that_is_away_says_so() -> None:
         await away.list()
     assert [change async for change in away.changes()] == []
     await away.close()
+
+
+async def test_an_engine_that_goes_away_is_told_from_one_that_says_no_and_is_found_again(
+    image: str, tmp_path: Path
+) -> None:
+    _ = image
+    ends: list[End] = []
+    there = Target(path="/var/run/docker.sock")
+
+    def made(end: End) -> None:
+        async def lead() -> None:
+            ends.append(await connect(there))
+            end.join(ends[-1], 60)
+
+        tasks.append(asyncio.ensure_future(lead()))
+
+    tasks: list[asyncio.Task[None]] = []
+    socket, name = tmp_path / "engine.sock", unique("away")
+    loop = asyncio.get_running_loop()
+    server = await loop.create_unix_server(lambda: End(made), socket)
+    async with world(name, tmp_path) as here:
+        spec = await here.run("one")
+        other = DockerProvisioner(replace(here.settings, base_url=f"unix://{socket}", network=None))
+        stats, changes = other.stats(spec.name), other.changes()
+        await anext(stats)
+        ended = asyncio.ensure_future(anext(changes, None))
+        server.close()
+        socket.unlink(missing_ok=True)
+        for end in ends:
+            end.transport.abort()
+        with pytest.raises(EngineAway):
+            await other.list()
+        with pytest.raises(EngineAway):
+            async for _ in stats:
+                pass
+        with pytest.raises(EngineAway):
+            await other.provision(replace(spec, name=f"{name}-two"))
+        assert await asyncio.wait_for(ended, 20) is None
+        server = await loop.create_unix_server(lambda: End(made), socket)
+        assert [each.name for each in await other.list()] == [spec.name]
+        await other.delete(spec.name)
+        await other.close()
+        server.close()
+        assert [each.kind for each in await here.provisioner.reap()] == ["network"]
+    await asyncio.gather(*tasks)
+    assert left(name) == []
 
 
 async def test_a_restarted_service_takes_over_what_was_made_ready(image: str, tmp_path: Path) -> None:
