@@ -1,6 +1,7 @@
 """Fetches from a workspace's remote and pushes to it, from a Git directory of our own (`clean_room`)."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,8 +87,8 @@ class Remotes:
             outcome = await self._push(line, words)
             if outcome == "conflict":
                 raise SyncFailed("conflict", files=await self._both(line, commit, branch))
-        ref = REMOTES + branch
-        await self._carry_over(common, {ref: commit}, refs)
+        with contextlib.suppress(GitError):  # it is on the remote; our own note of that is worth less
+            await self._carry_over(common, {REMOTES + branch: commit}, refs)
         return outcome
 
     async def _push(self, line: _Line, words: Sequence[str]) -> PushOutcome:

@@ -24,6 +24,7 @@ from runyard_workspace.handlers.syncs import Origin, Origins, as_sync_failure, r
 from runyard_workspace.histories import Histories
 
 _log = get_logger(__name__)
+MAX_LEFT_OUT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Pushes:
         base = await self._branch(wanted.base or origin.imported.default_branch)
         task = _Task(tenant, wanted.session_id, opened, origin, opened.branch)
         try:
-            credential = _needed(origin, repository)
+            credential = await self._for_api(tenant, origin, repository)
             pushed = await self._push(task, wanted.title)
             proposal = Proposal(wanted.title, wanted.body, opened.branch, base, wanted.draft)
             request = await self.github.open(repository, credential, proposal)
@@ -154,6 +155,12 @@ class Pushes:
             raise NotFound("The session was deleted and its files with it.", type="worktree-removed")
         return state.opened
 
+    async def _for_api(self, tenant: str, origin: Origin, repository: GitHubRepository) -> Credential:
+        found = origin.remote.credential or await self.origins.credential_for_api(tenant, repository.host)
+        if found is None:
+            raise SyncFailed("auth_required", f"for the API of {repository.host}")
+        return found
+
     async def _branch(self, name: str) -> str:
         """A branch's name, when Git takes it as one."""
         if not has_control_characters(name):
@@ -163,16 +170,10 @@ class Pushes:
         raise Invalid("This cannot be the name of a branch.", type="branch-refused")
 
 
-def _needed(origin: Origin, repository: GitHubRepository) -> Credential:
-    if origin.remote.credential is None:
-        raise SyncFailed("auth_required", f"for the API of {repository.host}")
-    return origin.remote.credential
-
-
 def _result(pushed: _Pushed) -> dict[str, Any]:
     return {
         "branch": pushed.branch,
         "commit": pushed.commit,
         "up_to_date": pushed.outcome == "up_to_date",
-        "left_out": list(pushed.left_out),
+        "left_out": list(pushed.left_out[:MAX_LEFT_OUT]),
     }

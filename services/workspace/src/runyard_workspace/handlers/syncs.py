@@ -13,6 +13,7 @@ from runyard_events.commands import FetchWorkspace
 from runyard_workspace.adapters.following import Tell
 from runyard_workspace.adapters.git import GitError
 from runyard_workspace.adapters.remotes import Remote, Remotes
+from runyard_workspace.domain.credentials import Credential
 from runyard_workspace.domain.layout import Layout
 from runyard_workspace.domain.progress import Progress
 from runyard_workspace.domain.remotes import SENTENCES, SyncFailed, address_of
@@ -21,6 +22,8 @@ from runyard_workspace.handlers.credentials import Credentials
 from runyard_workspace.histories import Histories
 
 _log = get_logger(__name__)
+MAX_BRANCHES = 2000
+"""How many of the branches that have changed are told; an event is no place for more."""
 STATUS_OF = {"auth_required": 422, "not_found": 422, "timeout": 504, "unreachable": 502, "failed": 502}
 
 
@@ -66,6 +69,10 @@ class Origins:
         credential = await self._credentials.for_address(tenant, source.url)
         return Origin(source, state.imported, Remote(source.url, self._schemes, credential))
 
+    async def credential_for_api(self, tenant: str, host: str) -> Credential | None:
+        """What a team signs in with at a host's API, also where Git goes there over SSH."""
+        return await self._credentials.for_address(tenant, f"https://{host}")
+
 
 class Fetches:
     """Brings workspaces up to date; one at a time for each."""
@@ -92,8 +99,9 @@ class Fetches:
                 event = WorkspaceSyncFailed(reason=failed.reason, message=failed.message)
                 seq = await self._histories.tell(scope, event)
                 return refused(failed, seq)
+            _log.info("workspace.fetched", workspace_id=workspace, branches=len(branches))
+            branches = dict(list(branches.items())[:MAX_BRANCHES])
             seq = await self._histories.tell(scope, WorkspaceFetched(branches=branches))
-        _log.info("workspace.fetched", workspace_id=workspace, branches=len(branches))
         return Reply(ok=True, result={"workspace_id": workspace, "branches": branches}, seq=seq)
 
     def _teller(self, scope: Scope) -> Tell:
