@@ -274,6 +274,19 @@ async def test_where_sandboxes_are_switched_off_altogether_what_was_is_brought_t
         assert (await yard.world.seen(session_id, "sandbox.stopped")).event.payload.reason == "switched_off"
 
 
+async def test_some_new_sessions_have_a_container_before_their_first_prompt(yard: Yard) -> None:
+    async with yard.serving(sandbox_pool=2):
+        sessions = [await yard.world.session() for _ in range(3)]
+        for session_id in sessions[:2]:
+            running = (await yard.world.seen(session_id, "sandbox.running")).event.payload
+            assert running.warm
+        await yard.ended(sessions[0], await yard.world.prompt(sessions[0]))
+        assert {one.owner_id for one in yard.engine.specs} == set(sessions[:2])
+        another = await yard.world.session()
+        await yard.world.seen(another, "sandbox.running")
+    assert "requested" not in await yard.statuses(sessions[2])
+
+
 async def test_dropped_and_replayed_the_tables_of_containers_come_out_the_same(yard: Yard) -> None:
     yard.engine.failures = [ProvisionFailed("no room")]
     async with yard.serving(sandbox_idle_seconds=1):

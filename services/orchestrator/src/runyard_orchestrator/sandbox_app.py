@@ -22,6 +22,7 @@ from runyard_orchestrator.handlers.sandbox_commands import SandboxCommands
 from runyard_orchestrator.handlers.sandbox_steps import Steps
 from runyard_orchestrator.handlers.sandboxes import Sandboxes
 from runyard_orchestrator.handlers.telemetry import Reports, Telemetry
+from runyard_orchestrator.handlers.warm_pool import WarmPool
 from runyard_orchestrator.settings import Settings
 from runyard_orchestrator.store.reading_sandboxes import SandboxRows
 from runyard_sandbox import Limits, Provisioner
@@ -111,6 +112,7 @@ def sandboxing(
         installation=installation,
         patience=_patience(settings),
         leadership=leadership,
+        pool=WarmPool(rows, settings.sandbox_pool),
         every_seconds=settings.reconcile_seconds,
     )
     commands = SandboxCommands(desk, rows, ledger, installation=installation)

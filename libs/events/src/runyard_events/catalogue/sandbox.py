@@ -47,13 +47,13 @@ class SandboxRules(Wire):
 
 
 class SandboxRequested(Payload):
-    """A container is needed; `purpose` says for what."""
+    """A container is needed; `purpose` says for what (`pool`: made before the session's first prompt)."""
 
     TYPE: ClassVar[str] = "sandbox.requested"
     FAMILY: ClassVar[Family] = "sandbox"
     epoch: int
     method: Method
-    purpose: Literal["run", "user", "recovery"]
+    purpose: Literal["run", "user", "recovery", "pool"]
     requested_by: str | None = None
 
 

@@ -32,12 +32,12 @@ class RecordMessages(CommandPayload):
 
     Each message is `{"id", "type", "payload"}`: a `ui.*` type of the catalogue, or one of `run.started`,
     `run.completed`, `run.error`, `run.cancelled`. A message id that was recorded before is passed over.
-    Reply: `accepted` (count), `seq`.
+    Without a `run_id` it is the session's active run. Reply: `accepted` (count), `run_id`, `seq`.
     """
 
     TYPE: ClassVar[str] = "orchestrator.record-messages"
     SUBJECT: ClassVar[str] = "cmd.orchestrator.record-messages"
     session_id: str
-    run_id: str
+    run_id: str = ""
     epoch: int
     messages: tuple[dict[str, Any], ...] = Field(max_length=200)

@@ -70,7 +70,8 @@ def request(at: Situation, epoch: int) -> Record:
     """A container is needed: the one of this epoch."""
     run = at.run
     if run is None:
-        return Record(SandboxRequested(epoch=epoch, method=at.installation.method, purpose="user"))
+        before = "pool" if at.sandbox.status == "absent" else "user"
+        return Record(SandboxRequested(epoch=epoch, method=at.installation.method, purpose=before))
     again = run.status != "dispatched" or at.sandbox.failures_since(run.dispatched_at) > 0
     purpose = "recovery" if again else "run"
     return Record(SandboxRequested(epoch=epoch, method=at.installation.method, purpose=purpose))

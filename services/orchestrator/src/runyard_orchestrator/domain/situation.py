@@ -43,6 +43,8 @@ class Situation:
     """The active run, while it has not ended."""
     idle_since: datetime | None = None
     has_open_runs: bool = False
+    may_warm: bool = False
+    """Whether there is room for it among those made before their session's first prompt."""
     has_home: bool = False
     """Whether the agent's folder is on the disk."""
 

@@ -45,6 +45,8 @@ def _unoccupied(at: Situation, now: datetime, patience: Patience) -> Desired:
     box = at.sandbox
     wanted: Desired = "absent"
     match box.status:
+        case "absent" if at.may_warm and at.rules.enabled and at.session == "ready":
+            wanted = "running"
         case "absent" | "deleted" | "error":
             pass
         case "requested" | "creating":

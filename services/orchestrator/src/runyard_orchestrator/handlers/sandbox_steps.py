@@ -161,7 +161,12 @@ class Steps:
         since = box.requested_at or box.epoch_at
         took = None if since is None else max(0, round((datetime.now(UTC) - since).total_seconds() * 1000))
         running = SandboxRunning(
-            epoch=box.epoch, method=box.method, name=container.name, native_id=container.native_id, took_ms=took
+            epoch=box.epoch,
+            method=box.method,
+            name=container.name,
+            native_id=container.native_id,
+            took_ms=took,
+            warm=box.purpose == "pool",
         )
         return await self._record(key, at, running, cause)
 

@@ -38,6 +38,7 @@ from runyard_orchestrator.domain.state import State
 from runyard_orchestrator.domain.upkeep import next_step
 from runyard_orchestrator.handlers.desk import Desk
 from runyard_orchestrator.handlers.sandbox_steps import Steps
+from runyard_orchestrator.handlers.warm_pool import WarmPool
 from runyard_orchestrator.store.reading import SessionKey
 from runyard_orchestrator.store.reading_sandboxes import SandboxRows
 from runyard_sandbox import EngineAway, SandboxFault
@@ -80,6 +81,7 @@ class Sandboxes:
         installation: Installation,
         patience: Patience,
         leadership: Leadership,
+        pool: WarmPool,
         every_seconds: float,
     ) -> None:
         self._desk = desk
@@ -90,6 +92,7 @@ class Sandboxes:
         self._installation = installation
         self._patience = patience
         self._leadership = leadership
+        self._pool = pool
         self._every = every_seconds
         self.engine = EngineWatch()
         self.attend: Attend = lambda key, sandbox: None  # noqa: ARG005
@@ -307,10 +310,12 @@ class Sandboxes:
 
     async def _situation(self, key: SessionKey) -> Situation:
         state, sandbox = await self._desk.rows.state(key), await self._sandbox(key)
-        has_home = False
+        has_home, may_warm = False, False
+        if sandbox.status == "absent" and state.session.status == "ready" and not state.session.active_run_id:
+            may_warm = await self._pool.has_room(key)
         if sandbox.status == "deleted" or state.session.status in ("deleted", "failed"):
             has_home = await self._homes.exists(key.session_id)
-        return situation_of(key, state, sandbox, self._installation, has_home=has_home)
+        return situation_of(key, state, sandbox, self._installation, has_home=has_home, may_warm=may_warm)
 
     async def _sandbox(self, key: SessionKey) -> Sandbox:
         """The newest that is known: the rows may not show yet what this process wrote."""
@@ -338,7 +343,13 @@ class Sandboxes:
 
 
 def situation_of(
-    key: SessionKey, state: State, sandbox: Sandbox, installation: Installation, *, has_home: bool = False
+    key: SessionKey,
+    state: State,
+    sandbox: Sandbox,
+    installation: Installation,
+    *,
+    has_home: bool = False,
+    may_warm: bool = False,
 ) -> Situation:
     """What is known about a session's sandbox, put together."""
     session, run = state.session, state.active_run
@@ -355,6 +366,7 @@ def situation_of(
         idle_since=last.completed_at if last else None,
         has_open_runs=bool(state.open_runs),
         has_home=has_home,
+        may_warm=may_warm,
     )
 
 

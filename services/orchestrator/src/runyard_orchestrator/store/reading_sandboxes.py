@@ -74,6 +74,24 @@ class SandboxRows:
         found = await self._all(union(in_use, needed, leftover).limit(limit))
         return [SessionKey(row["tenant_id"], row["session_id"]) for row in found]
 
+    async def waiting_for_a_prompt(self, limit: int) -> Sequence[SessionKey]:
+        """Sessions that have a container and have never had a run."""
+        statement = (
+            select(sandboxes.c.tenant_id, sandboxes.c.session_id)
+            .join(
+                sessions,
+                and_(sessions.c.tenant_id == sandboxes.c.tenant_id, sessions.c.id == sandboxes.c.session_id),
+            )
+            .where(
+                sandboxes.c.status.in_(IN_USE),
+                sandboxes.c.purpose == "pool",
+                sessions.c.status == "ready",
+                sessions.c.active_run_id.is_(None),
+            )
+            .limit(limit)
+        )
+        return [SessionKey(row["tenant_id"], row["session_id"]) for row in await self._all(statement)]
+
     async def owners(self, session_ids: Sequence[str]) -> Sequence[SessionKey]:
         """The sessions of these ids."""
         if not session_ids:
