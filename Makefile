@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help
 help: ## Say what there is
-	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
 
 .PHONY: install
 install: ## Prepare .venv: installs what is missing, uv included
@@ -22,7 +22,7 @@ up: install ## Start NATS, PostgreSQL and all services; Ctrl-C stops them
 
 .PHONY: test
 test: install lint schemas-check ## Lint, types, import rules, schemas, and all tests but the fault tests
-	@$(PYTEST) -n $(WORKERS) -m "not faults and not browser" --cov --cov-report= $(ARGS)
+	@$(PYTEST) -n $(WORKERS) -m "not faults and not browser and not docker" --cov --cov-report= $(ARGS)
 	@echo "Coverage: $$($(BIN)/coverage report --format=total) % (by file: $(BIN)/coverage report)"
 
 .PHONY: test-previews
@@ -31,7 +31,15 @@ test-previews: install ## Open real projects in Chromium through the proxy, edit
 
 .PHONY: test-faults
 test-faults: install ## Kill services, NATS and PostgreSQL in the middle of runs
-	@$(PYTEST) -m faults --tb=native $(ARGS)
+	@$(PYTEST) -m "faults and not docker" --tb=native $(ARGS)
+
+.PHONY: test-docker
+test-docker: install images ## Everything that needs a Docker engine: agents, previews and attacks in real containers
+	@$(PYTEST) -n 0 -v -m "docker and not faults and not browser" $(ARGS)
+
+.PHONY: test-docker-faults
+test-docker-faults: install images ## Stop and start the Docker engine in the middle of runs
+	@$(PYTEST) -n 0 -v -m "docker and faults" --tb=native $(ARGS)
 
 .PHONY: images
 images: ## Build the image of each service; BASE_IMAGE and TAG choose what on and which tag
@@ -52,6 +60,10 @@ compose-test: install images ## The end-to-end tests against a stack in containe
 .PHONY: bench
 bench: install ## Measure, each figure beside its bare floor; ONLY=streaming for one of them
 	@for one in $(or $(ONLY),$(BENCHMARKS)); do $(BIN)/python benchmarks/$$one.py $(ARGS); done
+
+.PHONY: bench-sandbox
+bench-sandbox: install images ## Measure containers of sessions beside a bare `docker run` of the same image
+	@$(BIN)/python benchmarks/sandbox.py $(ARGS)
 
 .PHONY: lint
 lint: install ## Style, types and the rules of who imports whom
