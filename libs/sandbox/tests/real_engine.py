@@ -54,6 +54,8 @@ def build_image() -> str:
         archive.addfile(entry, io.BytesIO(text))
     packed.seek(0)
     engine.images.build(fileobj=packed, custom_context=True, tag=IMAGE, buildargs={"BASE": base}, rm=True, forcerm=True)
+    # The former one has lost its name.
+    engine.images.prune(filters={"dangling": True, "label": "runyard.test=sandbox"})
     engine.close()
     return IMAGE
 

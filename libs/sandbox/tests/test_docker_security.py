@@ -120,6 +120,17 @@ async def test_it_reaches_no_other_sandbox(here: World, box: Spec) -> None:
     await here.provisioner.delete(other.name)
 
 
+async def test_the_host_itself_is_not_served_by_the_proxy(here: World, box: Spec) -> None:
+    _ = box
+    proxy = client().containers.get(f"runyard-{here.settings.installation}-proxy")
+    uplink = proxy.attrs["NetworkSettings"]["Networks"][f"runyard-{here.settings.installation}-uplink"]
+    for port in (4222, 3128):
+        reader, writer = await asyncio.open_connection(uplink["IPAddress"], port)
+        writer.write(b"CONNECT a:443 HTTP/1.1\r\n\r\n")
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await asyncio.wait_for(reader.readexactly(1), 5)
+
+
 async def test_an_allowed_host_is_reached_and_every_other_refused(here: World, box: Spec) -> None:
     engine = client()
     uplink = f"runyard-{here.settings.installation}-uplink"

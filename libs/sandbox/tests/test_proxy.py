@@ -254,6 +254,28 @@ async def test_the_platform_reaches_a_port_of_a_sandbox_and_of_nothing_else(worl
     server.close()
 
 
+async def test_only_sandboxes_are_served(world: World, tmp_path: Path) -> None:
+    config = ProxyConfig(
+        forwards={0: Target(path=str(tmp_path / "nats.sock"))},
+        decisions=Target(path="none"),
+        pages=str(tmp_path / "other.sock"),
+        subnets="127.0.0.2/32",
+        only_subnets=True,
+        egress_port=0,
+    )
+    server = ProxyServer(config)
+    await server.start("127.0.0.1")
+    for port in server.ports:
+        reader, _ = await asyncio.open_connection("127.0.0.1", port)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await asyncio.wait_for(reader.readexactly(1), 5)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.ports[0], local_addr=("127.0.0.2", 0))
+    writer.write(b"x")
+    assert await reader.readexactly(1) == b"x"
+    writer.close()
+    await server.close()
+
+
 async def test_a_connection_on_which_nothing_moves_is_closed(world: World, tmp_path: Path) -> None:
     config = ProxyConfig(
         forwards={0: Target(path=str(tmp_path / "nats.sock"))},

@@ -35,6 +35,8 @@ class ProxyConfig:
     """The Unix socket at which the platform asks for a port of a sandbox."""
     subnets: str
     """Where sandboxes' own networks are taken from; the egress proxy leads nowhere in it."""
+    only_subnets: bool = False
+    """Whether connections from elsewhere (the host and what it routes) are refused."""
     egress_port: int = 3128
     names_port: int | None = None
     """Where questions about names are answered, all with no; None: nowhere."""

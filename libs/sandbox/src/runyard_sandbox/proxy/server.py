@@ -77,6 +77,10 @@ class ProxyServer:
         return server
 
     def _enter(self, end: End, serve: Serve) -> None:
+        if end.peer and self._config.only_subnets and ip_address(end.peer) not in self._subnets:
+            _log.warning("not a sandbox: %s", end.peer)
+            end.transport.abort()
+            return
         leave = self._bounds.enter(end.peer) if end.peer else _nothing
         if leave is None:
             _log.warning("too many connections: %s", end.peer)
