@@ -9,6 +9,8 @@ from runyard_orchestrator.domain.preview import ACTIVE, SERVICE, Preview, again
 
 SETUP_FAILED = 97
 """What the shell ends with when a preview cannot be installed or built."""
+KILLED = frozenset({137, -9})
+"""Exit codes of what was killed, as engines and as the system tell it."""
 LOWEST_PORT, HIGHEST_PORT = 5000, 8999
 
 
@@ -142,6 +144,9 @@ def _ended(preview: Preview, box: Box) -> Fail:
         return Fail("out_of_memory", "It used more memory than a preview may.", box.exit_code)
     if box.exit_code == SETUP_FAILED and preview.status == "starting":
         return Fail("build_failed", "It could not be installed or built.", box.exit_code)
+    if box.exit_code in KILLED and preview.status == "ready":
+        # No program ends itself so: somebody removes it, and will have done so in a moment.
+        return Fail("vanished", "It was ended from outside.", box.exit_code)
     how = "ended" if box.exit_code is None else f"ended with exit code {box.exit_code}"
     return Fail("exited", f"Its server {how}.", box.exit_code)
 
