@@ -20,7 +20,7 @@ from runyard_sandbox import Spec
 from runyard_sandbox.docker import DockerProvisioner, DockerSettings, Forward, NetworkSettings
 
 IMAGE = "runyard-test-sandbox:latest"
-_BASES = ("runyard/base:local", "runyard-test-base:bookworm")
+_BASE = "runyard/base:local"
 _ROOT = Path(__file__).parents[3]
 _DOCKERFILE = """ARG BASE
 FROM ${BASE}
@@ -40,10 +40,8 @@ def build_image() -> str:
     """A small Debian with this library in it."""
     engine = client()
     names = {tag for image in engine.images.list() for tag in image.tags}
-    base = next((each for each in _BASES if each in names), None)
-    if base is None:
-        base = _BASES[0]
-        subprocess.run([_ROOT / "tools" / "base_image.sh", base], check=True, timeout=110)
+    if _BASE not in names:
+        subprocess.run([_ROOT / "tools" / "base_image.sh", _BASE], check=True, timeout=110)
     sources = Path(runyard_sandbox.__file__).parent
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
@@ -53,7 +51,9 @@ def build_image() -> str:
         entry.size = len(text)
         archive.addfile(entry, io.BytesIO(text))
     packed.seek(0)
-    engine.images.build(fileobj=packed, custom_context=True, tag=IMAGE, buildargs={"BASE": base}, rm=True, forcerm=True)
+    engine.images.build(
+        fileobj=packed, custom_context=True, tag=IMAGE, buildargs={"BASE": _BASE}, rm=True, forcerm=True
+    )
     # The former one has lost its name.
     engine.images.prune(filters={"dangling": True, "label": "runyard.test=sandbox"})
     engine.close()
