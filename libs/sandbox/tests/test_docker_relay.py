@@ -58,6 +58,7 @@ async def _both(tmp_path: Path) -> AsyncIterator[Both]:
             decisions=Target(path="none"),
             pages=str(short / PAGES),
             subnets=f"{SANDBOX}/32",
+            only_subnets=False,
             egress_port=0,
         )
     )

@@ -77,6 +77,7 @@ async def _world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         decisions=Target(path=str(tmp_path / "decisions.sock")),
         pages=str(tmp_path / "pages.sock"),
         subnets="127.0.0.2/32",
+        only_subnets=False,
         egress_port=0,
         private_networks=("127.0.0.0/8",),
         most_connections_each=4,
@@ -260,7 +261,6 @@ async def test_only_sandboxes_are_served(world: World, tmp_path: Path) -> None:
         decisions=Target(path="none"),
         pages=str(tmp_path / "other.sock"),
         subnets="127.0.0.2/32",
-        only_subnets=True,
         egress_port=0,
     )
     server = ProxyServer(config)
@@ -282,6 +282,7 @@ async def test_a_connection_on_which_nothing_moves_is_closed(world: World, tmp_p
         decisions=Target(path="none"),
         pages=str(tmp_path / "other.sock"),
         subnets="127.0.0.2/32",
+        only_subnets=False,
         egress_port=0,
         forward_idle_seconds=0.2,
     )
@@ -293,6 +294,21 @@ async def test_a_connection_on_which_nothing_moves_is_closed(world: World, tmp_p
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         await asyncio.wait_for(reader.readexactly(1), 5)
     await server.close()
+
+
+def test_what_the_proxy_is_told_comes_to_it_as_it_was_without_the_secret() -> None:
+    config = ProxyConfig(
+        forwards={4222: Target(path="/a.sock"), 80: Target(host="h", port=1)},
+        decisions=Target(host="orchestrator", port=8087),
+        pages="/pages.sock",
+        subnets="10.0.0.0/16",
+        names_port=53,
+        private_networks=("192.168.0.0/16",),
+        token="secret",
+    )
+    assert "secret" not in config.encoded()
+    assert decoded(config.encoded(), "secret") == config
+    assert "only_subnets" not in config.encoded()
 
 
 def test_every_question_about_a_name_is_answered_with_no() -> None:

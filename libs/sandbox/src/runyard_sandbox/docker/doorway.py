@@ -148,7 +148,6 @@ class Doorway:
             decisions=self._target(network.decisions, _DECISIONS),
             pages=str(_SHARED / "out" / PAGES),
             subnets=network.subnets,
-            only_subnets=True,
             egress_port=EGRESS_PORT,
             names_port=PORT,
             private_networks=network.private_networks,

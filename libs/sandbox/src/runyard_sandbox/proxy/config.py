@@ -1,7 +1,7 @@
 """What the proxy is told, as JSON in one environment variable that the provisioner sets."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
@@ -35,7 +35,7 @@ class ProxyConfig:
     """The Unix socket at which the platform asks for a port of a sandbox."""
     subnets: str
     """Where sandboxes' own networks are taken from; the egress proxy leads nowhere in it."""
-    only_subnets: bool = False
+    only_subnets: bool = True
     """Whether connections from elsewhere (the host and what it routes) are refused."""
     egress_port: int = 3128
     names_port: int | None = None
@@ -51,8 +51,10 @@ class ProxyConfig:
     token: str | None = field(default=None, repr=False)
 
     def encoded(self) -> str:
-        """As JSON, without the token."""
-        return json.dumps(asdict(self) | {"token": None}, sort_keys=True)
+        """As JSON, without the token, and without what is as it is anyway: an image that is older knows less."""
+        usual = {each.name: each.default for each in fields(self)} | {"token": self.token}
+        data = {name: value for name, value in asdict(self).items() if value != usual[name]}
+        return json.dumps(data, sort_keys=True)
 
     @property
     def private(self) -> tuple[Network, ...]:
@@ -65,6 +67,6 @@ def decoded(text: str, token: str | None = None) -> ProxyConfig:
     data: dict[str, Any] = json.loads(text)
     data["forwards"] = {int(port): Target(**target) for port, target in data["forwards"].items()}
     data["decisions"] = Target(**data["decisions"])
-    data["private_networks"] = tuple(data["private_networks"])
+    data["private_networks"] = tuple(data.get("private_networks", ()))
     data["token"] = token
     return ProxyConfig(**data)
