@@ -16,6 +16,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from runyard_events import EventLog, connect
+from runyard_stack.accounts import STACK
 from runyard_stack.credentials import read_credentials
 from runyard_stack.embedded.ports import free_port
 
@@ -144,6 +146,12 @@ def stack(
     engine_of(one).clear()
 
 
+@pytest.fixture(scope="session")
+def clear() -> Callable[["Stack"], None]:
+    """Removes what a stack has left on the engine."""
+    return lambda stack: engine_of(stack).clear()
+
+
 def engine_of(stack: "Stack") -> Engine:
     credentials = read_credentials(stack.home / "secrets.json")
     assert credentials is not None
@@ -165,6 +173,24 @@ async def api(stack: "Stack", token: str, api_of: Any) -> AsyncIterator["Api"]:
     headers = {"Authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(base_url=stack.url, headers=headers, timeout=90) as client:
         yield api_of(client)
+
+
+@pytest.fixture(scope="session")
+def sandbox_events() -> Callable[..., Any]:
+    """What the log says of a session's container."""
+
+    async def read(stack: "Stack", session: str, family: str = "sandbox") -> list[dict[str, Any]]:
+        credentials = read_credentials(stack.home / "secrets.json")
+        assert credentials is not None
+        url = f"nats://127.0.0.1:{stack.port_base + 11}"
+        client = await connect(url, service=STACK, user=STACK, password=credentials.nats_passwords[STACK])
+        try:
+            subject = f"ev.{credentials.tenant_id}.session.{session}.{family}"
+            return [json.loads(stored.data) async for stored in EventLog(client).replay(subject)]
+        finally:
+            await client.close()
+
+    return read
 
 
 @pytest.fixture

@@ -10,10 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runyard_events import EventLog, connect
-from runyard_stack.accounts import STACK
-from runyard_stack.credentials import read_credentials
-
 if TYPE_CHECKING:
     from tests.conftest import Api, Seen, Stack
     from tests.docker.conftest import Engine
@@ -42,22 +38,9 @@ def payloads(events: list["Seen"], wanted: str) -> list[Any]:
     return [one.payload for one in events if one.type == wanted]
 
 
-async def sandbox_events(stack: "Stack", session: str, family: str = "sandbox") -> list[dict[str, Any]]:
-    """What the log says of a session's container."""
-    credentials = read_credentials(stack.home / "secrets.json")
-    assert credentials is not None
-    url = f"nats://127.0.0.1:{stack.port_base + 11}"
-    client = await connect(url, service=STACK, user=STACK, password=credentials.nats_passwords[STACK])
-    try:
-        subject = f"ev.{credentials.tenant_id}.session.{session}.{family}"
-        return [json.loads(stored.data) async for stored in EventLog(client).replay(subject)]
-    finally:
-        await client.close()
-
-
 @AGENTS
 async def test_a_prompt_is_worked_on_in_the_sessions_own_container(
-    stack: "Stack", api: "Api", engine: "Engine", repository: Path, agent: str
+    stack: "Stack", api: "Api", engine: "Engine", repository: Path, agent: str, sandbox_events: Callable[..., Any]
 ) -> None:
     session = await api.session(await api.import_repository(repository), agent)
     run = await api.prompt(session, "List the files and add a NOTES.md that says what this is")
@@ -118,7 +101,13 @@ def docker_top(engine: "Engine", session: str) -> str:
 
 @AGENTS
 async def test_an_idle_container_stops_and_the_next_prompt_starts_it_with_the_thread_resumed(
-    stack: "Stack", api: "Api", engine: "Engine", repository: Path, agent: str, status_of: Callable[..., Any]
+    stack: "Stack",
+    api: "Api",
+    engine: "Engine",
+    repository: Path,
+    agent: str,
+    status_of: Callable[..., Any],
+    sandbox_events: Callable[..., Any],
 ) -> None:
     session = await api.session(await api.import_repository(repository), agent)
     first = await api.events(await api.prompt(session, "[[script: tokens 5]]"))
@@ -142,7 +131,7 @@ async def test_an_idle_container_stops_and_the_next_prompt_starts_it_with_the_th
 
 @AGENTS
 async def test_a_container_that_is_killed_in_mid_run_is_replaced_and_the_run_goes_on(
-    stack: "Stack", api: "Api", engine: "Engine", repository: Path, agent: str
+    stack: "Stack", api: "Api", engine: "Engine", repository: Path, agent: str, sandbox_events: Callable[..., Any]
 ) -> None:
     session = await api.session(await api.import_repository(repository), agent)
     run = await api.prompt(session, "[[script: tokens 150 delay 40]]")
