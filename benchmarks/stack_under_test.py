@@ -108,6 +108,12 @@ class Client:
         async with self._http.get(f"{self._base}{path}") as answer:
             return await answer.json()
 
+    async def delete(self, path: str) -> None:
+        """DELETEs; anything but success is an error."""
+        async with self._http.delete(f"{self._base}{path}") as answer:
+            if answer.status >= 400:
+                raise RuntimeError(f"{path}: {answer.status} {await answer.text()}")
+
     async def import_repository(self, folder: Path) -> str:
         """Imports a local repository; its workspace id."""
         body = {"source_type": "local", "source_uri": str(folder)}
