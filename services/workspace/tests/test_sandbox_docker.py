@@ -17,7 +17,8 @@ from .test_sandboxes import Container, contained
 
 pytestmark = pytest.mark.docker
 
-IMAGE = os.environ.get("RUNYARD_TEST_IMAGE", "runyard-test-base:bookworm")
+IMAGE = f"runyard/runner-codex:{os.environ.get('TAG', 'latest')}"
+"""What sessions get, as `make images` builds it; its Git is what counts here."""
 OWNER = "10001:10001" if os.geteuid() == 0 else f"{os.geteuid()}:{os.getegid()}"
 
 
@@ -28,7 +29,8 @@ def _started(reply: Reply) -> Generator[Engine]:
         Mount(one["target"], one["source"], type="bind", read_only=one["read_only"]) for one in reply.result["mounts"]
     ]
     container: Any = client.containers.run(
-        IMAGE, ["sleep", "600"], detach=True, user=OWNER, read_only=True, network_mode="none", cap_drop=["ALL"],
+        IMAGE, ["600"], entrypoint="sleep", detach=True,
+        user=OWNER, read_only=True, network_mode="none", cap_drop=["ALL"],
         security_opt=["no-new-privileges"], pids_limit=256, mem_limit="512m", mounts=mounts,
         tmpfs={"/tmp": "", "/run": ""}, environment={"HOME": "/tmp"},  # noqa: S108 - of the container labels={"runyard.test": "workspace"},
         working_dir=reply.result["path"],
