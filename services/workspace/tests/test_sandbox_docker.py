@@ -32,8 +32,8 @@ def _started(reply: Reply) -> Generator[Engine]:
         IMAGE, ["600"], entrypoint="sleep", detach=True,
         user=OWNER, read_only=True, network_mode="none", cap_drop=["ALL"],
         security_opt=["no-new-privileges"], pids_limit=256, mem_limit="512m", mounts=mounts,
-        tmpfs={"/tmp": "", "/run": ""}, environment={"HOME": "/tmp"},  # noqa: S108 - of the container labels={"runyard.test": "workspace"},
-        working_dir=reply.result["path"],
+        tmpfs={"/tmp": "", "/run": ""}, environment={"HOME": "/tmp"},  # noqa: S108 - of the container
+        labels={"runyard.test": "workspace"}, working_dir=reply.result["path"],
     )  # fmt: skip
     try:
         yield container
