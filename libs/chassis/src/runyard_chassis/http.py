@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from runyard_chassis import tracing
 from runyard_chassis.auth import Tokens
@@ -42,6 +43,7 @@ def create_app(
     tokens: Tokens | None = None,
     description: str = "",
     max_body_bytes: int | None = None,
+    special_body_bytes: Callable[[Scope], int | None] = lambda _: None,
     check_timeout: float = 2.0,
 ) -> FastAPI:
     """An app with `/health`, `/ready`, `/metrics`, problems, request ids, a body limit and quick stops.
@@ -64,7 +66,7 @@ def create_app(
         responses=problem_responses(),
         middleware=[
             Middleware(RequestContext, service=service, metrics=HttpMetrics(registry)),
-            Middleware(BodyLimit, max_bytes=max_body_bytes or settings.max_body_bytes),
+            Middleware(BodyLimit, max_bytes=max_body_bytes or settings.max_body_bytes, special=special_body_bytes),
             Middleware(EndStreams, stopping=stopping),
         ],
         telemetry={

@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -106,19 +107,26 @@ def route_template(scope: Scope) -> str:
 
 
 class BodyLimit:
-    """Refuses a body over the limit with 413, also one sent in chunks without a length."""
+    """Refuses a body over the limit with 413, also one sent in chunks without a length.
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    `special` names the limit of requests that have one of their own.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, max_bytes: int, special: Callable[[Scope], int | None] = lambda _: None
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._special = special
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit = self._special(scope) or self._max_bytes
         announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdecimal() and int(announced) > self._max_bytes:
-            await problem_response(self._refusal())(scope, receive, send)
+        if announced.isdecimal() and int(announced) > limit:
+            await problem_response(_too_large(limit))(scope, receive, send)
             return
         received = 0
 
@@ -126,15 +134,16 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._max_bytes:
+            if received > limit:
                 # An HTTPException: FastAPI lets it through where it would call any other error a broken body.
-                raise HTTPException(413, self._refusal().detail)
+                raise HTTPException(413, _too_large(limit).detail)
             return message
 
         await self._app(scope, counted, send)
 
-    def _refusal(self) -> TooLarge:
-        return TooLarge(f"The body may have at most {self._max_bytes} bytes.")
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body may have at most {limit} bytes.")
 
 
 class EndStreams:

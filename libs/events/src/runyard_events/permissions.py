@@ -99,6 +99,8 @@ _PUBLISH: dict[str, list[str]] = {
         f"$JS.API.CONSUMER.CREATE.{EVENTS}.*",
         *_last("ev.>"),
         *_OUTPUTS_READ,
+        # Of containers, which cannot be let at the bucket.
+        *_OUTPUTS_WRITE,
     ],
     "orchestrator": [
         "ev.*.session.*.lifecycle",

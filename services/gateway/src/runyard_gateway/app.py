@@ -18,9 +18,11 @@ from runyard_gateway.adapters.orchestrator import OrchestratorService
 from runyard_gateway.adapters.outputs import Outputs
 from runyard_gateway.adapters.probes import Probes
 from runyard_gateway.adapters.workspace import WorkspaceService
+from runyard_gateway.api.container_webhooks import output_limit
 from runyard_gateway.api.routes import ROUTERS, install_error_handlers
 from runyard_gateway.commands import Commands
 from runyard_gateway.consistency import Consistency
+from runyard_gateway.containers_door import ContainersDoor
 from runyard_gateway.gateway import Gateway
 from runyard_gateway.imports import Imports
 from runyard_gateway.previews.access import Access
@@ -63,6 +65,7 @@ def build(settings: Settings) -> Service:
         ready={"database": database.ping, "projection": lambda: _is_caught_up(app)},
         lifespan=lifespan,
         description=_DESCRIPTION,
+        special_body_bytes=output_limit,
     )
     install_error_handlers(app)
     for router in ROUTERS:
@@ -142,6 +145,7 @@ async def _start(stack: AsyncExitStack, settings: Settings, client: Client, data
         workspace=workspace,
         orchestrator=orchestrator,
         outputs=Outputs(client),
+        door=ContainersDoor(settings, client, log),
         probes=Probes(settings.services),
     )
 

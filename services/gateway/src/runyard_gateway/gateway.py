@@ -8,6 +8,7 @@ from runyard_gateway.adapters.probes import Probes
 from runyard_gateway.adapters.workspace import WorkspaceService
 from runyard_gateway.commands import Commands
 from runyard_gateway.consistency import Consistency
+from runyard_gateway.containers_door import ContainersDoor
 from runyard_gateway.imports import Imports
 from runyard_gateway.previews.addresses import PreviewAddresses
 from runyard_gateway.previews.passes import Passes
@@ -39,4 +40,5 @@ class Gateway:
     workspace: WorkspaceService
     orchestrator: OrchestratorService
     outputs: Outputs
+    door: ContainersDoor
     probes: Probes

@@ -43,6 +43,9 @@ class Settings(ServiceSettings):
     preview_first_byte_seconds: float = Field(default=120, gt=0)
     preview_idle_seconds: float = Field(default=300, gt=0)
 
+    session_token_days: float = Field(default=7, gt=0)
+    """How long a token for a container of one's own is good."""
+
     stream_heartbeat_seconds: float = Field(default=10, gt=0)
     stream_life_seconds: float = Field(default=600, gt=0)
     stream_queue_events: int = Field(default=4096, ge=1)

@@ -23,6 +23,7 @@ from runyard_orchestrator.domain.repair import Patience
 from runyard_orchestrator.handlers.commands import Commands
 from runyard_orchestrator.handlers.desk import Desk
 from runyard_orchestrator.handlers.keeping import kept_going
+from runyard_orchestrator.handlers.messages import Messages
 from runyard_orchestrator.handlers.process import Process
 from runyard_orchestrator.handlers.reconciler import Reconciler
 from runyard_orchestrator.preview_app import previewing
@@ -102,6 +103,7 @@ def build(settings: Settings, provisioner: Provisioner | None = None) -> Service
             await stack.enter_async_context(kept_going(**loops))
             _commands(settings, desk, log, redactor).register(server)
             boxes.commands.register(server)
+            Messages(log, rows, redactor).register(server)
             previews.commands.register(server)
             await stack.enter_async_context(server)
             yield

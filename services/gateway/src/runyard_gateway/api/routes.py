@@ -11,6 +11,7 @@ from runyard_events.errors import LogUnavailable
 from runyard_gateway.api import (
     agents,
     approvals,
+    container_webhooks,
     containers,
     credentials,
     dashboard,
@@ -29,6 +30,8 @@ ROUTERS = (
     workspaces.router,
     sessions.router,
     containers.router,
+    container_webhooks.router,
+    container_webhooks.token_router,
     teams.router,
     credentials.router,
     remotes.router,

@@ -6,12 +6,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, WebSocket
 
-from runyard_chassis import Caller, Forbidden, Problem, authenticate, bearer, stopping_of
+from runyard_chassis import Caller, Problem, authenticate, bearer, stopping_of
 from runyard_gateway.api.dependencies import gateway_of, open_session
 from runyard_gateway.api.fields import MAX_SEQ
 from runyard_gateway.api.streams import resume
 from runyard_gateway.api.teams import check_team
 from runyard_gateway.gateway import Gateway
+from runyard_gateway.streaming.container_socket import ContainerSocket
 from runyard_gateway.streaming.source import Place
 from runyard_gateway.streaming.team import team_frame, team_place
 from runyard_gateway.streaming.ws import first_message, stream
@@ -32,10 +33,17 @@ async def session_socket(
     kinds: Annotated[str | None, Query(max_length=100)] = None,
     telemetry: bool = False,
 ) -> None:
-    """`{"id", "event"}` for each event. The token is in the query, a header, or the first message."""
-    if role != "client":
-        raise Forbidden("Containers do not connect here yet.")
+    """`{"id", "event"}` for each event. The token is in the query, a header, or the first message.
+
+    With `role=container` it is the session's own token, and what comes and goes are the messages of
+    `/api/container-webhooks`; `from` is the last `seq` that the container has seen.
+    """
     gateway = gateway_of(socket)
+    if role == "container":
+        container = await gateway.door.admit(token or bearer(socket), str(session_id))
+        await socket.accept()
+        await ContainerSocket(socket, gateway.door, container).serve(from_seq or 0, stopping_of(socket))
+        return
     wanted = await resume(from_seq, kinds, telemetry=telemetry)
 
     async def place(caller: Caller) -> Place:

@@ -20,6 +20,7 @@ from runyard_orchestrator.adapters.ledger import Cause
 from runyard_orchestrator.domain import decisions
 from runyard_orchestrator.domain.decisions import Limits, Sender
 from runyard_orchestrator.domain.facts import Decision
+from runyard_orchestrator.domain.rules import EXTERNAL
 from runyard_orchestrator.domain.session import Session
 from runyard_orchestrator.domain.state import State
 from runyard_orchestrator.handlers.desk import Desk, Outcome
@@ -68,7 +69,7 @@ class Commands:
         """
         payload = command.payload
         key = session_key(command.tenant_id, payload.session_id)
-        if payload.runner_type not in self._runner_types:
+        if payload.runner_type not in self._runner_types and payload.runner_type != EXTERNAL:
             known = ", ".join(sorted(self._runner_types))
             raise Invalid(f"There is no runner of this type; there are: {known}.", type="unknown-runner-type")
         await self._need_workspace(command.tenant_id, payload.workspace_id)
