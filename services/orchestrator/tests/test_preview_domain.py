@@ -114,7 +114,8 @@ def test_one_thing_follows_another(told: tuple[Payload, ...], boxes: tuple[Box, 
         (box(ended=True, exit_code=137, out_of_memory=True), True, "out_of_memory"),
         (box(ended=True, exit_code=137), True, "vanished"),
         (box(ended=True, exit_code=137), False, "exited"),
-        (box(ended=True), True, "exited"),
+        (box(ended=True), True, "vanished"),
+        (box(ended=True), False, "exited"),
     ],
 )
 def test_an_end_has_its_reason(ended: Box, *, ready: bool, reason: str) -> None:

@@ -9,8 +9,8 @@ from runyard_orchestrator.domain.preview import ACTIVE, SERVICE, Preview, again
 
 SETUP_FAILED = 97
 """What the shell ends with when a preview cannot be installed or built."""
-KILLED = frozenset({137, -9})
-"""Exit codes of what was killed, as engines and as the system tell it."""
+KILLED = frozenset({None, 137, -9})
+"""Exit codes of what was killed, as engines and as the system tell it; none: it is just being removed."""
 LOWEST_PORT, HIGHEST_PORT = 5000, 8999
 
 
