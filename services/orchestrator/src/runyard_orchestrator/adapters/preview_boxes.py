@@ -71,7 +71,7 @@ class PreviewBoxes:
                 image=None,
                 command=shell_command(preview),
                 env=env,
-                mounts=(Mount(Path(path), path),) if in_box else (),
+                mounts=_mounts(path) if in_box else (),
                 working_directory=path,
                 limits=PREVIEW_LIMITS,
                 ports=(port,),
@@ -138,6 +138,13 @@ class PreviewBoxes:
         """The names of boxes that something happens to."""
         async for change in self._engines[method].changes():
             yield change.name
+
+
+def _mounts(path: str) -> tuple[Mount, ...]:
+    """The files, and over themselves what they say of their repository: an agent's Git outside would believe that."""
+    pointer = f"{path}/.git"
+    files = Mount(Path(path), path)
+    return (files, Mount(Path(pointer), pointer, read_only=True)) if Path(pointer).is_file() else (files,)
 
 
 def shown_tail(lines: Sequence[LogLine]) -> tuple[str, ...]:

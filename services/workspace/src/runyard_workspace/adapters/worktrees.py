@@ -136,7 +136,9 @@ class Worktrees:
 def _finished(at: Place) -> bool:
     """Whether Git has made the worktree to its end: until then its record is locked."""
     assert at.git_dir is not None and at.work_tree is not None  # noqa: S101, PT018 - a worktree has both
-    return at.work_tree.is_dir() and (at.git_dir / "HEAD").is_file() and not (at.git_dir / "locked").exists()
+    pointer = at.work_tree / ".git"
+    whole = pointer.is_file() and not pointer.is_symlink() and (at.git_dir / "HEAD").is_file()
+    return whole and not (at.git_dir / "locked").exists()
 
 
 def _clear(repository: Path, path: Path) -> None:
