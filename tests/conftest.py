@@ -1,6 +1,7 @@
 """A whole stack for tests that cross services: `--stack embedded` (one process), `processes` or `compose`."""
 
 import contextlib
+import ipaddress
 import json
 import os
 import re
@@ -75,9 +76,10 @@ class LoopbackDoor(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
 
     def __init__(self, port: int) -> None:
-        form = "{{(index .IPAM.Config 0).Gateway}}"
+        form = "{{(index .IPAM.Config 0).Subnet}}"
         argv = ["docker", "network", "inspect", "bridge", "--format", form]
-        bridge = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+        subnet = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+        bridge = str(next(ipaddress.ip_network(subnet).hosts()))
         super().__init__((bridge, port), socketserver.BaseRequestHandler)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 

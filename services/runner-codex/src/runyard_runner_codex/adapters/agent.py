@@ -56,7 +56,7 @@ class CodexAgent:
         try:
             _write_secret(token, start.run_token)
             thread, first = await self._open_thread(warm, start)
-            answer = await _ask(warm.server, "turn/start", turn_parameters(start, thread))
+            answer = await _ask(warm.server, "turn/start", turn_parameters(start, thread, self._settings))
         except BaseException:
             await self._servers.release(start.session_id, kill=True)
             raise

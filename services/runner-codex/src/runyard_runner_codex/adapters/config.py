@@ -71,16 +71,16 @@ def thread_parameters(start: AgentStart, settings: Settings) -> dict[str, Any]:
                 }
             }
         },
-        **_of_the_run(start),
+        **_of_the_run(start, settings),
     }
 
 
-def turn_parameters(start: AgentStart, thread: str) -> dict[str, Any]:
+def turn_parameters(start: AgentStart, thread: str, settings: Settings) -> dict[str, Any]:
     """Parameters of turn/start."""
     return {
         "threadId": thread,
         "input": [{"type": "text", "text": start.prompt}],
-        **_of_the_run(start),
+        **_of_the_run(start, settings),
     }
 
 
@@ -89,6 +89,10 @@ def token_file(home: Path) -> Path:
     return home / "run-token"
 
 
-def _of_the_run(start: AgentStart) -> dict[str, Any]:
-    policy = {"approvalPolicy": start.approval_policy}
+def _of_the_run(start: AgentStart, settings: Settings) -> dict[str, Any]:
+    asks = start.approval_policy
+    if asks == "on-request" and settings.codex_sandbox_type == "danger-full-access":
+        # Codex asks "on request" only before it leaves its own sandbox: without one it would never ask.
+        asks = "untrusted"
+    policy = {"approvalPolicy": asks}
     return {**policy, "model": start.model} if start.model else policy
