@@ -22,6 +22,7 @@ from runyard_orchestrator.domain.measures import is_worth_telling
 from runyard_orchestrator.domain.rules import PROCESSES, Installation, rules_of, where
 from runyard_orchestrator.domain.run import Run
 from runyard_orchestrator.domain.sandbox import SANDBOX_OWNER, Sandbox, evolve
+from runyard_orchestrator.domain.session import Session
 from runyard_orchestrator.domain.situation import (
     Delete,
     FailRun,
@@ -39,7 +40,10 @@ from runyard_orchestrator.domain.situation import (
     Wait,
     container_name,
 )
+from runyard_orchestrator.domain.state import State
 from runyard_orchestrator.domain.upkeep import next_step
+from runyard_orchestrator.handlers.sandboxes import situation_of
+from runyard_orchestrator.store.reading import SessionKey
 from runyard_sandbox import Sandbox as Container
 from runyard_sandbox import Stats
 
@@ -402,6 +406,27 @@ def test_one_at_rest_whose_token_is_old_gets_a_successor() -> None:
     yard.act("start")
     yard.look()
     assert (yard.box.epoch, yard.box.status) == (2, "running")
+
+
+@pytest.mark.parametrize(
+    "session",
+    [
+        Session(status="ready", runner_type="codex", active_run_id="unknown"),
+        Session(status="ready", runner_type="codex", active_run_id="ended", queue=("next",)),
+    ],
+)
+def test_a_run_that_the_rows_do_not_show_yet_keeps_its_container(session: Session) -> None:
+    yard = Play()
+    yard.act("create")
+    yard.look()
+    yard.act("hour")
+    ended = Run(status="completed", method="docker", completed_at=yard.now - timedelta(hours=1))
+    state = State(session=session, runs={"ended": ended, "next": Run(status="queued")})
+    at = situation_of(SessionKey("t", SESSION), state, yard.box, DOCKER)
+    assert next_step(at, list(yard.containers.values()), now=yard.now, patience=PATIENCE) is None
+    refused = control(at, "stop", "ada")
+    assert isinstance(refused, Refusal)
+    assert refused.type == "sandbox-in-use"
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ class Situation:
     run: Run | None = None
     """The active run, while it has not ended."""
     idle_since: datetime | None = None
+    unsettled: bool = False
+    """Whether a run is active, or about to be, of which nothing more is known yet."""
     has_open_runs: bool = False
     may_warm: bool = False
     """Whether there is room for it among those made before their session's first prompt."""
@@ -56,7 +58,7 @@ class Situation:
     @property
     def occupied(self) -> bool:
         """Whether a run is worked on in it, or is to be."""
-        return self.run is not None and self.run.method in OUR_CONTAINERS
+        return self.unsettled or (self.run is not None and self.run.method in OUR_CONTAINERS)
 
     @property
     def needed(self) -> bool:

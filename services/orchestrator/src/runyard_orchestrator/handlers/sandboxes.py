@@ -364,6 +364,8 @@ def situation_of(
         run_id=session.active_run_id if run else None,
         run=run,
         idle_since=last.completed_at if last else None,
+        # The rows of runs may be behind those of sessions: a run that they do not show counts as one that runs.
+        unsettled=run is None and (not state.idle or bool(state.waiting)),
         has_open_runs=bool(state.open_runs),
         has_home=has_home,
         may_warm=may_warm,
