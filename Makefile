@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 WORKERS ?= 2
-BENCHMARKS := agent_overhead streaming first_event throughput fifty_at_once llm_gateway footprint
+BENCHMARKS := agent_overhead streaming first_event throughput fifty_at_once llm_gateway footprint preview_proxy
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help
@@ -27,6 +27,7 @@ test: install lint schemas-check ## Lint, types, import rules, schemas, and all 
 
 .PHONY: test-previews
 test-previews: install ## Open real projects in Chromium through the proxy, edit them, see them change
+	@tools/chromium.sh
 	@$(PYTEST) -n 0 -m browser tests/previews $(ARGS)
 
 .PHONY: test-faults
