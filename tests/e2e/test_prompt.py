@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import subprocess
+import uuid
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,8 +116,8 @@ async def test_a_cancelled_run_ends_as_cancelled_and_its_command_is_gone(
 
     assert_one_end(events, "run.cancelled")
     assert_gapless(events)
-    async with asyncio.timeout(10):
-        while subprocess.run(["pgrep", "-f", f"^{sleep}"], capture_output=True, check=False).stdout:
+    async with asyncio.timeout(30):
+        while subprocess.run(["pgrep", "-f", f"^{sleep}$"], capture_output=True, check=False).stdout:
             await asyncio.sleep(0.05)
     next_run = await api.prompt(session, "[[script: tokens 5]]")
     assert_one_end(await api.events(next_run))
@@ -140,9 +141,9 @@ async def test_a_second_prompt_waits_for_the_first_and_remembers_it(api: "Api", 
 @AGENTS
 @pytest.mark.parametrize(("decision", "ran"), [("accept", True), ("decline", False)])
 async def test_an_approval_is_asked_answered_and_obeyed(
-    api: "Api", repository: Path, tmp_path: Path, agent: str, decision: str, ran: bool
+    api: "Api", repository: Path, agent: str, decision: str, ran: bool
 ) -> None:
-    target = Path(f"/var/tmp/runyard-approval-{tmp_path.name}-{agent}")
+    target = Path(f"/var/tmp/runyard-approval-{uuid.uuid4().hex}")
     session = await api.session(await api.import_repository(repository), agent, approval_policy="on-request")
     script = f'{{"steps": [{{"run": "touch {target}", "escalate": "outside"}}, {{"say": "done"}}]}}'
     run = await api.prompt(session, f"[[script: {script}]]")

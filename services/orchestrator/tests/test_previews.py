@@ -365,13 +365,16 @@ async def test_the_last_lines_are_to_be_had(around: Previewer) -> None:
 
 
 async def test_dropped_and_replayed_the_rows_come_out_the_same(around: Previewer) -> None:
-    async with serving(around.world.settings):
+    async with serving(around.world.settings) as service:
         preview = await around.create(command=SERVE)
         await around.until(preview, PreviewReady)
         later = datetime.now(UTC) + timedelta(hours=1)
         await around.world.ask(SharePreview(preview_id=preview, share_id=new_id(), expires_at=later))
         await around.until(await around.create(framework="none"), PreviewFailed)
         await around.control(preview, "stop")
+        await around.until(preview, PreviewStopped)
+        newest = [one async for one in around.world.log.replay(PREVIEW_EVENTS)][-1]
+        assert await service.app.state.previews.projector.reached(newest.stream_seq)
     database = Database(around.world.settings.database_url, SCHEMA)
     try:
         tables = (previews, container_environments)

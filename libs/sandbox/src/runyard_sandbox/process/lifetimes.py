@@ -1,6 +1,7 @@
 """The beginning and the end of a process that has a supervisor."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -9,13 +10,15 @@ from typing import Any
 
 import psutil
 
-from runyard_sandbox.process.identity import family, signal_quietly
+from runyard_sandbox.process.identity import family, is_still, signal_quietly
 from runyard_sandbox.process.record import Ended, Folder
 from runyard_sandbox.process.watching import Watching
 from runyard_sandbox.provisioner import ProvisionFailed, SandboxFault
 
 _START_SECONDS = 15.0
 _KILL_SECONDS = 5.0
+_STILL_SECONDS = 5.0
+_LOOK_SECONDS = 0.01
 _SUPERVISOR_ENVIRONMENT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV")
 
 
@@ -74,6 +77,16 @@ class Lifetimes:
             raise SandboxFault(f"{folder.path.name} does not run")
         for each in await asyncio.to_thread(family, running.supervisor.pid):
             signal_quietly(each.pid, number)
+        if number == signal.SIGSTOP:
+            await _stands_still(running.group)
+
+
+async def _stands_still(pid: int) -> None:
+    """On a busy machine a process goes on for a moment after it was told to stand still."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_STILL_SECONDS):
+            while not is_still(pid):  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _kill(processes: list[psutil.Process]) -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import itemgetter
 
 import structlog
 from sqlalchemy.exc import DBAPIError
@@ -30,6 +32,8 @@ IsDue = Callable[[Errand, State], int | None]
 _TRIES = 8
 _CATCH_UP_SECONDS = 5.0
 _REMEMBERED = 8192
+_NEWEST = 4
+"""Places of one session that are remembered: whoever has seen the newest has seen those before."""
 
 
 @dataclass(slots=True)
@@ -71,6 +75,8 @@ class Desk:
         self._ledger = ledger
         self._owed_events = partial(owed_events, installation=installation)
         self._seats: dict[SessionKey, _Seat] = {}
+        self._left: OrderedDict[SessionKey, dict[str, int]] = OrderedDict()
+        """The places of seats that were left, the newest few thousand: the rows may still be behind them."""
         self._sending: dict[SessionKey, set[asyncio.Task[None]]] = {}
         self._seen_to = Recently(_REMEMBERED)
 
@@ -223,7 +229,7 @@ class Desk:
 
     @contextlib.asynccontextmanager
     async def _alone(self, key: SessionKey) -> AsyncGenerator[_Seat, None]:
-        seat = self._seats.setdefault(key, _Seat())
+        seat = self._seats.setdefault(key, _Seat(places=self._left.pop(key, {})))
         seat.users += 1
         try:
             async with seat.lock:
@@ -232,6 +238,9 @@ class Desk:
             seat.users -= 1
             if not seat.users:
                 self._seats.pop(key, None)
+                self._left[key] = dict(sorted(seat.places.items(), key=itemgetter(1))[-_NEWEST:])
+                if len(self._left) > _REMEMBERED:
+                    self._left.popitem(last=False)
 
     async def _newest(self, key: SessionKey, run_id: str | None) -> dict[str, int]:
         """Where the log itself stands with this session and run."""
