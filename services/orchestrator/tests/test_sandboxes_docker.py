@@ -41,11 +41,13 @@ def engine() -> Iterator[Any]:
     yield client
     for container in of_installation(client):
         container.remove(force=True)
+    client.images.remove(IMAGE, force=True)
     client.close()
 
 
 def of_installation(client: Any) -> list[Any]:
-    return client.containers.list(all=True, filters={"label": f"runyard.installation={INSTALLATION}"})
+    filters = {"label": f"runyard.installation={INSTALLATION}"}
+    return client.containers.list(all=True, ignore_removed=True, filters=filters)
 
 
 @pytest.fixture
