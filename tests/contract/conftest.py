@@ -14,7 +14,8 @@ import pytest
 from nats.aio.client import Client
 from pydantic import SecretStr
 
-from runyard_chassis import Service, Tokens, serve
+from runyard_chassis import Service, Tokens, derive_key, serve
+from runyard_chassis.tokens import SESSION_AUDIENCE, SESSION_KEY
 from runyard_events import connect
 from runyard_events.topology import EVENTS
 from runyard_runner.service import build_runner
@@ -61,6 +62,7 @@ class Product:
 
     urls: dict[str, str]
     token: str
+    tenant: str
     ids: dict[str, dict[str, str]]
     """By the service that is asked: the runner's run is one of its own, and it has ended."""
     thread: InThread
@@ -71,6 +73,11 @@ class Product:
     @property
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"}
+
+    def headers_of_container(self, session: str) -> dict[str, str]:
+        """What a container of the session presents."""
+        tokens = Tokens(derive_key(KEY, SESSION_KEY), SESSION_AUDIENCE)
+        return {"Authorization": f"Bearer {tokens.mint(tenant=self.tenant, session=session, epoch=1)}"}
 
     def last_sequence(self) -> int:
         """The last place of the event log, once nothing moves any more."""
@@ -126,7 +133,7 @@ def product(
         try:
             made = _make(urls["gateway"], token, _repository(folder / "project")) | {"team_id": tenant}
             ids = dict.fromkeys(urls, made) | {STUBBED: made | _run_to_its_end(urls["gateway"], token, made)}
-            yield Product(urls, token, ids, thread, client)
+            yield Product(urls, token, tenant, ids, thread, client)
         finally:
             thread.loop.call_soon_threadsafe(stop.set)
             thread.run(_ended(task))

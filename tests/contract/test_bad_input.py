@@ -23,6 +23,7 @@ EXAMPLES = 12
 Request: TypeAlias = Case[Any]
 BY_NAME = {part.name: part for part in PARTS}
 PROBLEM = "application/problem+json"
+FOR_CONTAINERS = "/api/container-webhooks/"
 # What keeps its state, so that the things of the other requests stay there.
 KEPT = {("DELETE", "/api/sessions/{session_id}")}
 ANSWERS_BEFORE_THE_END = {"/api/workspaces/import", "/api/sessions", "/api/agents/spawn"}
@@ -82,6 +83,9 @@ def check(case: Request, product: Product, service: str, turn: int) -> None:
     is_write = case.method.upper() not in {"GET", "HEAD", "OPTIONS"}
     before = product.last_sequence() if is_write and service == "gateway" else None
     headers = {**(case.headers or {}), **product.headers}
+    if case.path.startswith(FOR_CONTAINERS):
+        headers |= product.headers_of_container(str((case.path_parameters or {}).get("session_id")))
+        case.query = {name: value for name, value in (case.query or {}).items() if name != "wait"}
     answer = case.call(base_url=product.urls[service], headers=headers, timeout=30)
     case.validate_response(answer, checks=[not_a_server_error])
     if answer.status_code >= httpx.codes.BAD_REQUEST:
