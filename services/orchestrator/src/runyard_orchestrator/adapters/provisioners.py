@@ -55,6 +55,9 @@ def _docker(settings: Settings) -> DockerSettings:
             subnets=settings.sandbox_subnets,
             private_networks=tuple(settings.sandbox_private_networks.replace(",", " ").split()),
             prefix=settings.sandbox_subnet_prefix,
+            # Beside other containers the gateway is another one, and finds previews at this service's own name.
+            page_host="0.0.0.0" if settings.sandbox_service_network else "127.0.0.1",  # noqa: S104
+            page_address=urlsplit(settings.orchestrator_url).hostname if settings.sandbox_service_network else None,
         ),
         base_url=settings.docker_host,
         user=owner_of(settings.sandbox_user),
