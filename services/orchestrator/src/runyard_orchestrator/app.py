@@ -103,7 +103,7 @@ def build(settings: Settings, provisioner: Provisioner | None = None) -> Service
             await stack.enter_async_context(kept_going(**loops))
             _commands(settings, desk, log, redactor).register(server)
             boxes.commands.register(server)
-            Messages(log, rows, redactor).register(server)
+            Messages(desk, log, redactor).register(server)
             previews.commands.register(server)
             await stack.enter_async_context(server)
             yield

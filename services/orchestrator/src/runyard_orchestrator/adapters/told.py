@@ -54,13 +54,14 @@ class TellTales:
         Raises:
             LogUnavailable: the log did not answer.
         """
-        told = self._known.setdefault(scope.aggregate_id, Told())
-        self._known.move_to_end(scope.aggregate_id)
+        # By the whole subject: a session that names another one's run has no such run.
+        subject = run_everything(scope.tenant_id, str(scope.session_id), scope.aggregate_id)
+        told = self._known.setdefault(subject, Told())
+        self._known.move_to_end(subject)
         while len(self._known) > _KEPT:
             self._known.popitem(last=False)
-        subject = run_everything(scope.tenant_id, str(scope.session_id), scope.aggregate_id)
         async for stored in self._log.replay(subject, from_seq=told.position + 1):
             told.see(stored)
-        if told.ended:
-            self._known.pop(scope.aggregate_id, None)
+        if told.ended or not told.position:
+            self._known.pop(subject, None)
         return told

@@ -1,8 +1,10 @@
 """`record-messages`: what a container says by HTTP or WebSocket becomes events of its session's run."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from runyard_chassis import CommandServer, Problem, Unavailable
 from runyard_events import Append, Command, Conflict, EventLog, Redactor, Reply, Scope, derived_id, stamp
@@ -13,7 +15,8 @@ from runyard_orchestrator.adapters.told import TellTales, Told
 from runyard_orchestrator.domain.facts import Refusal
 from runyard_orchestrator.domain.messages import events_of, out_of_order
 from runyard_orchestrator.handlers.commands import session_key
-from runyard_orchestrator.store.reading import Rows, SessionKey
+from runyard_orchestrator.handlers.desk import Desk
+from runyard_orchestrator.store.reading import SessionKey
 
 PROVIDER = "external"
 _TRIES = 8
@@ -31,11 +34,12 @@ class _New:
 class Messages:
     """The handler. One message after the other, for each run; a message that stands already is passed over."""
 
-    def __init__(self, log: EventLog, rows: Rows, redactor: Redactor) -> None:
+    def __init__(self, desk: Desk, log: EventLog, redactor: Redactor) -> None:
+        self._desk = desk
         self._log = log
-        self._rows = rows
         self._redactor = redactor
         self._tales = TellTales(log)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def register(self, server: CommandServer) -> None:
         """Makes the server hand its commands over."""
@@ -55,20 +59,25 @@ class Messages:
         run_id = asked.run_id or await self._active_run(key)
         session_key(command.tenant_id, asked.session_id, run_id)
         scope = Scope.run(key.tenant_id, key.session_id, run_id)
+        async with self._turns.setdefault(scope.subject("ui"), asyncio.Lock()):
+            return await self._recorded(scope, command)
+
+    async def _recorded(self, scope: Scope, command: Command[RecordMessages]) -> Reply:
         for _ in range(_TRIES):
             told = await self._tales.of(scope)
-            new = self._new(scope, told, asked.messages)
+            new = self._new(scope, told, command.payload.messages)
             seq = told.position
             if new:
                 try:
                     seq = await self._log.append_all(self._stamped(scope, told, new, command))
                 except Conflict:
                     continue
-            return Reply(ok=True, result={"accepted": len(new), "run_id": run_id}, seq=seq or None)
+            return Reply(ok=True, result={"accepted": len(new), "run_id": scope.aggregate_id}, seq=seq or None)
         raise Unavailable("The run is changing too fast.", type="too-much-at-once")
 
     async def _active_run(self, key: SessionKey) -> str:
-        run_id = (await self._rows.state(key)).session.active_run_id
+        await self._desk.catch_up(key, families=("lifecycle",))
+        run_id = (await self._desk.rows.state(key)).session.active_run_id
         if run_id is None:
             raise Problem(409, "no-active-run", detail="The session has no run under way.")
         return run_id
