@@ -13,6 +13,7 @@ from runyard_sandbox import (
     EngineAway,
     ExecResult,
     LogLine,
+    NotSupported,
     NotThere,
     ProvisionFailed,
     Sandbox,
@@ -45,6 +46,7 @@ class MemoryEngine:
     main: Main | None = None
     method: Method = "docker"
     is_away: bool = False
+    can_pause: bool = True
     failures: list[ProvisionFailed] = field(default_factory=list[ProvisionFailed])
     """What the next provisions come to."""
     held: dict[str, Held] = field(default_factory=dict[str, Held])
@@ -130,6 +132,8 @@ class MemoryEngine:
 
     async def pause(self, name: str) -> None:
         await self._answer()
+        if not self.can_pause:
+            raise NotSupported("this engine lets nothing stand still")
         self._be(name, status="paused")
 
     async def resume(self, name: str) -> None:

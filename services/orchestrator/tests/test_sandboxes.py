@@ -167,6 +167,16 @@ async def test_a_person_starts_pauses_resumes_stops_and_deletes_a_container(yard
         assert (await yard.control(session_id, "create")).result["epoch"] == 2
 
 
+async def test_on_an_engine_that_cannot_pause_a_container_goes_on(yard: Yard) -> None:
+    yard.engine.can_pause = False
+    async with yard.serving():
+        session_id = await yard.world.session()
+        await yard.control(session_id, "create")
+        assert (await yard.control(session_id, "pause")).ok
+        await yard.world.seen(session_id, "sandbox.running", count=2)
+    assert await yard.statuses(session_id) == ["requested", "creating", "running", "paused", "running"]
+
+
 async def test_a_container_in_use_is_not_taken_away(yard: Yard) -> None:
     yard.runner.holds = True
     async with yard.serving():
@@ -294,7 +304,7 @@ async def test_dropped_and_replayed_the_tables_of_containers_come_out_the_same(y
         assert (await yard.world.ask(SetSandboxRules(rules=rules))).ok
         session_id = await yard.world.session()
         await yard.ended(session_id, await yard.world.prompt(session_id))
-        await yard.control(session_id, "stop")
+        assert (await yard.control(session_id, "stop")).ok
         gone = await yard.world.session()
         await yard.control(gone, "create")
         await yard.world.ask(DeleteSession(session_id=gone))

@@ -112,14 +112,17 @@ class Desk:
         async with self._alone(key) as seat:
             return await self._owed(key, cause, seat, None)
 
-    async def catch_up(self, key: SessionKey, *, families: Sequence[str]) -> None:
-        """Waits until the rows are where the log stands with these families of a session.
+    async def catch_up(self, key: SessionKey, *, families: Sequence[str], run_id: str | None = None) -> None:
+        """Waits until the rows are where the log stands with these families of a session, and with a run of it.
 
         Raises:
             Problem: they are far behind.
             LogUnavailable: the log is away.
         """
-        found = [await self._log.last(session_subject(key.tenant_id, key.session_id, family)) for family in families]
+        subjects = [session_subject(key.tenant_id, key.session_id, family) for family in families]
+        if run_id is not None:
+            subjects.append(run_subject(key.tenant_id, key.session_id, run_id, "lifecycle"))
+        found = [await self._log.last(subject) for subject in subjects]
         await self._reach_all({last.subject: last.stream_seq for last in found if last is not None})
 
     async def restore(self, key: SessionKey, planned: Planned, cause: Cause) -> None:

@@ -87,17 +87,18 @@ class SandboxCommands:
         raise Unavailable("The rules are changing too fast to decide about them.", type="too-much-at-once")
 
     async def _recorded(self, key: SessionKey, command: Command[ControlSandbox]) -> Sandbox:
-        is_newest = False
+        looked: set[str | None] = set()
         for _ in range(_TRIES):
             state, sandbox = await self._desk.rows.state(key), await self._rows.sandbox(key)
             at = situation_of(key, state, sandbox, self._installation)
             wish = control(at, command.payload.action, command.actor)
             if isinstance(wish, Refusal):
-                if is_newest:
+                active = state.session.active_run_id
+                if active in looked:
                     raise Problem(wish.status, wish.type, detail=wish.detail)
                 # A no is looked at again with rows that are as new as the log.
-                await self._desk.catch_up(key, families=("lifecycle", "sandbox"))
-                is_newest = True
+                await self._desk.catch_up(key, families=("lifecycle", "sandbox"), run_id=active)
+                looked.add(active)
                 continue
             try:
                 for payload in wish:

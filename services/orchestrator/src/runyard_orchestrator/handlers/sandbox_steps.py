@@ -43,7 +43,7 @@ from runyard_orchestrator.domain.situation import (
 from runyard_orchestrator.domain.state import State
 from runyard_orchestrator.handlers.desk import Desk
 from runyard_orchestrator.store.reading import SessionKey
-from runyard_sandbox import ProvisionFailed, SandboxFault
+from runyard_sandbox import NotSupported, ProvisionFailed, SandboxFault
 from runyard_sandbox import Sandbox as Container
 
 logger = structlog.get_logger(__name__)
@@ -87,6 +87,8 @@ class Steps:
                 return await self._provision(key, at, name, cause)
             case Start() | Resume():
                 return await self._set_going(key, at, step, cause)
+            case Pause(name=name):
+                return await self._pause(key, at, name, cause)
             case TakeBack() | FailRun():
                 await self._conclude(key, at, step, cause)
             case Forget():
@@ -100,8 +102,6 @@ class Steps:
         if self._containers is None:
             return
         match step:
-            case Pause(name=name):
-                await self._containers.provisioner.pause(name)
             case Stop(name=name):
                 await self._containers.provisioner.stop(name)
             case Delete(name=name):
@@ -149,6 +149,16 @@ class Steps:
         if container is None or (isinstance(step, Resume) and at.sandbox.status == "running"):
             return at.sandbox
         return await self._came_up(key, at, container, cause)
+
+    async def _pause(self, key: SessionKey, at: Situation, name: str, cause: Cause) -> Sandbox:
+        assert self._containers is not None  # noqa: S101 - as above
+        try:
+            await self._containers.provisioner.pause(name)
+        except NotSupported as error:
+            logger.warning("sandbox.not_paused", session_id=key.session_id, error=str(error))
+            container = await self._containers.provisioner.find(name)
+            return at.sandbox if container is None else await self._came_up(key, at, container, cause)
+        return at.sandbox
 
     async def _came_up(self, key: SessionKey, at: Situation, container: Container, cause: Cause) -> Sandbox:
         box = at.sandbox
