@@ -16,7 +16,14 @@ from sqlalchemy import delete, select
 
 from runyard_chassis import Database, Service
 from runyard_events import Command, CommandBus, EventLog, Reply, StoredEvent, new_id
-from runyard_events.catalogue import PreviewFailed, PreviewReady, PreviewStarting, PreviewStopped, SandboxLogged
+from runyard_events.catalogue import (
+    PreviewFailed,
+    PreviewPrepared,
+    PreviewReady,
+    PreviewStarting,
+    PreviewStopped,
+    SandboxLogged,
+)
 from runyard_events.commands import (
     ControlPreview,
     CreatePreview,
@@ -48,13 +55,14 @@ class PreviewWorkspace(FakeWorkspace):
         super().__init__(client, log)
         self.folder = folder
         self.candidates: list[dict[str, Any]] = []
+        self.commit = "c0ffee"
 
     async def _handle(self, command: Command[Any]) -> None:
         match command.payload:
             case DetectProject():
                 result: dict[str, Any] = {"path": str(self.folder), "candidates": self.candidates}
             case OpenPreviewTree(branch=branch):
-                result = {"path": str(self.folder), "branch": branch or "main", "commit": "c0ffee"}
+                result = {"path": str(self.folder), "branch": branch or "main", "commit": self.commit}
             case RemovePreviewTree():
                 result = {}
             case _:
@@ -302,6 +310,18 @@ async def test_a_server_that_ends_later_has_failed(previewer: Previewer) -> None
     await previewer.processes.exec(f"runyard-preview-{preview}-1", ("pkill", "-f", f"http.server {port}"))
     failed = await previewer.until(preview, PreviewFailed)
     assert failed.reason == "exited"
+
+
+async def test_a_preview_follows_its_branch(around: Previewer) -> None:
+    around.world.settings = around.world.settings.model_copy(update={"preview_health_seconds": 0.3})
+    async with serving(around.world.settings):
+        preview = await around.create(command=SERVE, branch="feature")
+        await around.until(preview, PreviewReady)
+        around.workspace.commit = "decaf"
+        second = await around.until(preview, PreviewReady, 2)
+        assert second.generation == 2
+        prepared = [one for one in await around.told(preview) if isinstance(one, PreviewPrepared)]
+        assert [one.commit for one in prepared] == ["c0ffee", "decaf"]
 
 
 async def test_a_deleted_session_s_preview_is_stopped(previewer: Previewer) -> None:

@@ -53,6 +53,18 @@ class PreviewFiles:
             commit=tree.get("commit"),
         )
 
+    async def has_moved(self, key: PreviewKey, preview: Preview) -> bool:
+        """Whether the branch that it shows is at another commit now; then its files are the new ones already.
+
+        Raises:
+            LogUnavailable: the workspace service does not answer.
+        """
+        if preview.session_id is not None:
+            return False
+        wanted = OpenPreviewTree(workspace_id=preview.workspace_id, preview_id=key.preview_id, branch=preview.branch)
+        reply = await self._ask(key, wanted)
+        return reply.ok and reply.result.get("commit") != preview.commit
+
     async def remove(self, key: PreviewKey, preview: Preview) -> None:
         """Has the files of a branch's preview removed, sooner or later."""
         wanted = RemovePreviewTree(workspace_id=preview.workspace_id, preview_id=key.preview_id)

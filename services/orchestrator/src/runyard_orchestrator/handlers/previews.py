@@ -32,7 +32,7 @@ from runyard_orchestrator.adapters.ledger import Cause
 from runyard_orchestrator.adapters.preview_boxes import PreviewBoxes, shown_tail
 from runyard_orchestrator.adapters.preview_files import NotPrepared, PreviewFiles
 from runyard_orchestrator.adapters.preview_pages import PreviewPages, is_free
-from runyard_orchestrator.domain.preview import ACTIVE, Preview
+from runyard_orchestrator.domain.preview import ACTIVE, SERVICE, Preview, again
 from runyard_orchestrator.domain.preview_upkeep import (
     Append,
     Begin,
@@ -285,10 +285,18 @@ class Previews:
                 key, preview, PreviewReady(generation=preview.generation, address=found, took_ms=_age(preview))
             )
             return self.health_seconds
+        return await self._after_health(key, preview, health)
+
+    async def _after_health(self, key: PreviewKey, preview: Preview, health: _Health) -> float | None:
         if health.misses >= self.patience.retries:
             await self._fail(key, preview, "unhealthy", "Its page does not answer any more.")
-            return None
-        return _RETRY_SECONDS if found is None else self.health_seconds
+        elif health.misses:
+            return _RETRY_SECONDS
+        elif await self.files.has_moved(key, preview):
+            await self._say(key, preview, again(preview, SERVICE))
+        else:
+            return self.health_seconds
+        return None
 
     async def _fail(
         self, key: PreviewKey, preview: Preview, reason: PreviewFailure, message: str, exit_code: int | None = None
