@@ -159,3 +159,24 @@ def test_a_pid_file_that_names_a_stranger_stops_nobody(server: NatsServer) -> No
 def test_the_configuration_is_json_that_the_server_accepts(server: NatsServer) -> None:
     server.start()
     assert json.loads((server.folder / "nats.conf").read_text())["server_name"] == "runyard"
+
+
+async def test_streams_of_before_there_were_accounts_are_still_there(tmp_path: Path) -> None:
+    port = free_port()
+    before = NatsServer(tmp_path / "nats", port, durable=False)
+    before.start()
+    client = await connected(before)
+    await client.jetstream().add_stream(name="KEPT", subjects=["kept"])
+    await client.jetstream().publish("kept", b"word")
+    await client.close()
+    before.stop()
+
+    ada = NatsUser("ada", "secret")
+    after = NatsServer(tmp_path / "nats", port, durable=False, users=[ada])
+    after.start()
+    try:
+        client = await connected(after, ada)
+        assert (await client.jetstream().get_msg("KEPT", 1)).data == b"word"
+        await client.close()
+    finally:
+        after.stop()
