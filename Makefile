@@ -22,8 +22,12 @@ up: install ## Start NATS, PostgreSQL and all services; Ctrl-C stops them
 
 .PHONY: test
 test: install lint schemas-check ## Lint, types, import rules, schemas, and all tests but the fault tests
-	@$(PYTEST) -n $(WORKERS) -m "not faults and not browser and not docker" --cov --cov-report= $(ARGS)
+	@$(PYTEST) -n $(WORKERS) -m "not faults and not browser and not docker and not acp" --cov --cov-report= $(ARGS)
 	@echo "Coverage: $$($(BIN)/coverage report --format=total) % (by file: $(BIN)/coverage report)"
+
+.PHONY: test-acp
+test-acp: install ## Install opencode and Droid from npm and run them
+	@$(PYTEST) -n 0 -m acp services/runner-acp $(ARGS)
 
 .PHONY: test-previews
 test-previews: install ## Open real projects in Chromium through the proxy, edit them, see them change

@@ -27,7 +27,7 @@ def test_one_base_shifts_all_ports_together() -> None:
 
 @pytest.mark.parametrize("base", ["http", "80", "65530", "-1", "9100.5", "²"])
 def test_a_port_base_that_is_no_usable_number_is_explained(base: str) -> None:
-    with pytest.raises(StackError, match="a number from 1024 to 65524"):
+    with pytest.raises(StackError, match="a number from 1024 to 65523"):
         layout_from_environment({"RUNYARD_PORT_BASE": base})
 
 

@@ -11,7 +11,7 @@ from runyard_events.leases import BUCKET as LEASES
 from runyard_events.session_account import READ
 from runyard_events.topology import COMMANDS, EVENTS, OUTPUTS
 
-SERVICES = ("gateway", "orchestrator", "workspace", "runner-codex", "runner-claude", "llm-gateway")
+SERVICES = ("gateway", "orchestrator", "workspace", "runner-codex", "runner-claude", "runner-acp", "llm-gateway")
 
 
 def permissions_for(service: str) -> dict[str, Any]:
@@ -128,7 +128,7 @@ _PUBLISH: dict[str, list[str]] = {
         *_work(EVENTS, "orchestrator-process"),
         f"$JS.API.STREAM.INFO.{COMMANDS}",
         *_READ_LEASES,
-        *_answer("gateway", "runner-codex", "runner-claude"),
+        *_answer("gateway", "runner-codex", "runner-claude", "runner-acp"),
         # Answers to the server, and to requests that came in from the containers' account.
         "$SYS._INBOX.>",
         "_R_.>",
@@ -160,6 +160,7 @@ _PUBLISH: dict[str, list[str]] = {
     ],
     "runner-codex": _runner("codex"),
     "runner-claude": _runner("claude"),
+    "runner-acp": _runner("acp"),
     "llm-gateway": [
         f"{_ANY_RUN}.llm",
         *_read(f"{_ANY_RUN}.llm", f"{_ANY_RUN}.lifecycle"),

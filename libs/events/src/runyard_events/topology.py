@@ -30,6 +30,10 @@ _COMMAND_CONSUMERS = {
     "runner-codex": "cmd.runner.codex.>",
     "runner-claude": "cmd.runner.claude.>",
 }
+_SHARED_CONSUMERS = {
+    # One service for every agent that speaks a protocol which several agents speak.
+    "runner-acp": ["cmd.runner.opencode.>", "cmd.runner.droid.>"],
+}
 _EFFECT_CONSUMERS = {
     "workspace-effects": ["ev.*.session.*.run.*.lifecycle"],
     "orchestrator-process": [
@@ -99,6 +103,16 @@ def consumers() -> dict[str, list[dict[str, Any]]]:
             "max_deliver": -1 if name.startswith("runner-") else MAX_DELIVER,
         }
         for name, subject in _COMMAND_CONSUMERS.items()
+    ]
+    commands += [
+        {
+            **common,
+            "durable_name": name,
+            "filter_subjects": subjects,
+            "ack_wait": COMMAND_ACK_WAIT_SECONDS * _S,
+            "max_deliver": -1,
+        }
+        for name, subjects in _SHARED_CONSUMERS.items()
     ]
     effects = [
         {

@@ -142,6 +142,31 @@ class Agent(Protocol):
         ...
 
 
+class AgentsByType:
+    """Several agents behind one runner, by the runner type that a session names."""
+
+    def __init__(self, agents: Mapping[str, Agent]) -> None:
+        self._agents = agents
+
+    @property
+    def name(self) -> str:
+        """All of their names; a run's events bear that of the one that works on it."""
+        return ",".join(self._agents)
+
+    def of(self, runner_type: str) -> Agent:
+        """The agent of a type. Raises KeyError when there is none."""
+        return self._agents[runner_type]
+
+    async def start(self, start: AgentStart) -> Turn:
+        """Nobody is meant: `of` says who."""
+        raise AgentFailed(f"No agent was chosen for run {start.run_id}.", reason="start_failed")
+
+    async def close(self) -> None:
+        """Stop every process that was started."""
+        for agent in self._agents.values():
+            await agent.close()
+
+
 class AgentFailed(Exception):
     """The agent's process or protocol failed; the run ends as run.error with this reason."""
 

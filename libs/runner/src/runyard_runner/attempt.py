@@ -5,7 +5,7 @@ import contextlib
 import os
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from operator import attrgetter
@@ -30,7 +30,7 @@ from runyard_events.log import EventLog
 from runyard_events.redact import Redactor
 from runyard_events.subjects import Scope
 from runyard_events.writer import Writer
-from runyard_runner.adapter import Agent, AgentFailed, AgentStart
+from runyard_runner.adapter import Agent, AgentFailed, AgentsByType, AgentStart
 from runyard_runner.approvals import Approvals
 from runyard_runner.batching import Gathered
 from runyard_runner.control import Control, Superseded
@@ -88,6 +88,11 @@ class Desk:
 async def take(desk: Desk, command: Command[StartRun]) -> Outcome:
     """Runs a start command to the end of its run. Cancelling it stops the agent and leaves the run open."""
     order = command.payload
+    if isinstance(desk.agent, AgentsByType):
+        try:
+            desk = replace(desk, agent=desk.agent.of(order.runner_type))
+        except KeyError:
+            return Outcome.POISON
     if not all(NAME.fullmatch(one) for one in (command.tenant_id, order.session_id, order.run_id)):
         return Outcome.POISON
     async with tenure(desk.leases, desk.lease_key(order), desk.runner_id) as held:

@@ -27,6 +27,7 @@ CONTAINER_PORTS: Mapping[str, int] = {
     "llm-gateway": 8086,
     "orchestrator": 8087,
     "workspace": 8088,
+    "runner-acp": 8089,
 }
 UNPRIVILEGED = 10001
 DATABASE = "runyard"
@@ -74,7 +75,7 @@ def write_compose(layout: Layout, environment: Mapping[str, str]) -> dict[str, s
     folder = layout.home / "compose"
     folder.mkdir(exist_ok=True, mode=0o700)
     for part in PARTS:
-        decided = environment_of(part, wiring) | _inside(part, project)
+        decided = environment_of(part, wiring) | _inside(part, project, layout)
         _write(folder / f"{part.name}.env", _lines(decided | _asked(part, environment, decided)))
     _write(folder / "streams.env", _lines(_of_streams(wiring)))
     _write(folder / "postgres.env", _lines(_of_postgres(credentials)))
@@ -126,12 +127,15 @@ def _variables(layout: Layout, folder: Path, environment: Mapping[str, str]) -> 
     }
 
 
-def _inside(part: Part, project: str) -> dict[str, str]:
+def _inside(part: Part, project: str, layout: Layout) -> dict[str, str]:
     """What is otherwise in a container than on the host."""
     inside = {"LOG_FORMAT": "json"}
     if part.name == "orchestrator":
         # The engine's network on which the proxy of sessions' containers finds the services.
         inside["SANDBOX_SERVICE_NETWORK"] = project
+    if part.name == "gateway":
+        # Previews are opened by the port of this machine.
+        inside["PREVIEW_PUBLIC_PORT"] = str(layout.port(part.name))
     if part.name == "runner-codex":
         # Codex's own sandbox needs namespaces that a container may not make.
         inside["CODEX_SANDBOX_TYPE"] = "danger-full-access"

@@ -13,7 +13,7 @@ from runyard_stack.errors import StackError
 
 HOST = "127.0.0.1"
 DEFAULT_PORT_BASE = 9100
-HIGHEST_OFFSET = 11
+HIGHEST_OFFSET = 12
 LOWEST_BASE = 1024
 OFFSETS: Mapping[str, int] = {
     "console": 0,
@@ -27,7 +27,8 @@ OFFSETS: Mapping[str, int] = {
     "llm-gateway": 8,
     "orchestrator": 9,
     "workspace": 10,
-    "nats": HIGHEST_OFFSET,
+    "nats": 11,
+    "runner-acp": HIGHEST_OFFSET,
 }
 
 

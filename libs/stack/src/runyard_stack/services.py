@@ -32,7 +32,16 @@ class Part:
 
 # In the order of who needs whom; the gateway, which people talk to, comes last.
 PARTS = tuple(
-    Part(name) for name in ("llm-gateway", "workspace", "orchestrator", "runner-codex", "runner-claude", "gateway")
+    Part(name)
+    for name in (
+        "llm-gateway",
+        "workspace",
+        "orchestrator",
+        "runner-codex",
+        "runner-claude",
+        "runner-acp",
+        "gateway",
+    )
 )
 
 

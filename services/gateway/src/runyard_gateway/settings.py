@@ -17,6 +17,7 @@ class Settings(ServiceSettings):
     orchestrator_url: str = "http://127.0.0.1:9109"
     runner_codex_url: str = "http://127.0.0.1:9102"
     runner_claude_url: str = "http://127.0.0.1:9104"
+    runner_acp_url: str = "http://127.0.0.1:9112"
     llm_gateway_url: str = "http://127.0.0.1:9108"
 
     command_timeout_seconds: float = Field(default=15, gt=0)
@@ -61,5 +62,6 @@ class Settings(ServiceSettings):
             "workspace": self.workspace_url,
             "runner-codex": self.runner_codex_url,
             "runner-claude": self.runner_claude_url,
+            "runner-acp": self.runner_acp_url,
             "llm-gateway": self.llm_gateway_url,
         }

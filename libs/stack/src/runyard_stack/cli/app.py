@@ -2,7 +2,7 @@
 
 import typer
 
-from runyard_stack.cli import info, lifecycle, remotes, runs
+from runyard_stack.cli import agents, info, lifecycle, remotes, runs
 
 app = typer.Typer(
     name="runyard",
@@ -18,6 +18,7 @@ for command in (runs.run, runs.replay, runs.runs, runs.cancel, runs.approve, run
     app.command()(command)
 app.command()(remotes.push)
 app.add_typer(remotes.credential, name="credential")
+app.add_typer(agents.agents, name="agents")
 for command in (info.token, info.doctor, info.version, info.compose_config):
     app.command()(command)
 

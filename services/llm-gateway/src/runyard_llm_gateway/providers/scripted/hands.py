@@ -202,7 +202,9 @@ class Hands:
         offer = self._offers.get("apply_patch")
         if offer is None:
             return None
-        return _act(offer, patch if offer.kind == "custom" else {"input": patch})
+        # opencode has a name of its own for the same patch
+        named = {"patchText" if "patchText" in offer.properties else "input": patch}
+        return _act(offer, patch if offer.kind == "custom" else named)
 
     def _patch_by_shell(self, patch: str) -> Act | None:
         # Codex recognises this form in its command tools and turns it into a file change of its own

@@ -1,0 +1,1 @@
+"""Drives agents that speak ACP, and Droid."""

@@ -1,0 +1,69 @@
+"""opencode and Droid as agents of the run loop: a process per run, gone with it."""
+
+import asyncio
+
+from runyard_runner.adapter import AgentFailed, AgentsByType, AgentStart
+from runyard_runner.processes import end_all, spawn
+from runyard_runner_acp.adapters.configurations import (
+    CONFIGURATIONS,
+    Configuration,
+    environment,
+    forget_secrets,
+    write_secrets,
+)
+from runyard_runner_acp.adapters.installs import Installs
+from runyard_runner_acp.adapters.lines import Lines
+from runyard_runner_acp.adapters.turn import AcpTurn
+from runyard_runner_acp.settings import Settings
+
+DEFAULT_MODEL = "gpt-5.5"
+
+
+class AcpAgent:
+    """One of the configured agents."""
+
+    def __init__(self, configuration: Configuration, settings: Settings) -> None:
+        self._configuration = configuration
+        self._settings = settings
+        self._installs = Installs(settings.installs, settings.acp_install_seconds)
+
+    @property
+    def name(self) -> str:
+        """Provider of the events."""
+        return self._configuration.name
+
+    async def start(self, start: AgentStart) -> AcpTurn:
+        """A turn that installs and starts the agent once it is listened to."""
+        return AcpTurn(
+            start,
+            self._configuration.dialect,
+            prepare=lambda: self._installs.install(self._configuration),
+            boot=self._boot,
+            release=lambda start: forget_secrets(self._configuration.name, start),
+        )
+
+    async def close(self) -> None:
+        """Stops every process that was started."""
+        await end_all(self._settings.agents_root)
+
+    async def _boot(self, start: AgentStart) -> Lines:
+        agent, model = self._configuration, start.model or self._settings.model or DEFAULT_MODEL
+        program = self._installs.program(agent)
+        if program is None:
+            raise AgentFailed(f"{agent.name} is not installed.", reason="start_failed")
+        await asyncio.to_thread(write_secrets, agent.name, start, model)
+        try:
+            child = await spawn(
+                [str(program), *agent.arguments],
+                cwd=start.cwd,
+                env=environment(agent.name, start, model),
+                folder=self._settings.agents_root,
+            )
+        except OSError as error:
+            raise AgentFailed(f"{agent.name} cannot be started: {error}", reason="start_failed") from error
+        return Lines(child, agent.dialect.marks)
+
+
+def agents(settings: Settings) -> AgentsByType:
+    """All of them, by the runner type that sessions name."""
+    return AgentsByType({name: AcpAgent(one, settings) for name, one in CONFIGURATIONS.items()})
