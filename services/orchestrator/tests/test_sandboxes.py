@@ -300,7 +300,7 @@ async def test_some_new_sessions_have_a_container_before_their_first_prompt(yard
 async def test_dropped_and_replayed_the_tables_of_containers_come_out_the_same(yard: Yard) -> None:
     yard.engine.failures = [ProvisionFailed("no room")]
     async with yard.serving(sandbox_idle_seconds=1):
-        rules = SandboxRules(process_fallback=True, egress=("pypi.org",), idle_stop_seconds=10)
+        rules = SandboxRules(process_fallback=True, egress=("packages.example",), idle_stop_seconds=10)
         assert (await yard.world.ask(SetSandboxRules(rules=rules))).ok
         session_id = await yard.world.session()
         await yard.ended(session_id, await yard.world.prompt(session_id))
