@@ -1,5 +1,6 @@
 """What becomes of a run whose container has no more memory, or whose worktree is on a full disk."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -77,19 +78,29 @@ async def test_a_command_that_takes_too_much_memory_is_ended_and_the_run_goes_on
 
 
 async def test_a_container_that_is_out_of_memory_is_told_and_the_run_ends_once(
-    api: "Api", stack: "Stack", repository: Path, sandbox_events: Callable[..., Any]
+    api: "Api", stack: "Stack", engine: "Engine", repository: Path, sandbox_events: Callable[..., Any]
 ) -> None:
     session = await api.session(await api.import_repository(repository), "codex")
-    # What is in /tmp is in memory and no process's: ending processes does not free it.
-    run = await api.prompt(
-        session, script({"run": "cat /dev/zero > /tmp/full; cat /dev/zero > /dev/shm/full; sleep 1"}, {"say": "done"})
-    )
+    run = await api.prompt(session, "[[script: tokens 150 delay 40]]")
+    await api.until(run, "ui.message.assistant.delta")
 
+    # What is in these is in memory and no process's: ending processes does not free it.
+    fill = "for one in /tmp /dev/shm; do cat /dev/zero > $one/full; done"
+    await asyncio.to_thread(engine.inside, session, "sh", "-c", fill, check=False)
     events = await api.events(run)
 
     assert len(ends(events)) == 1
-    told = [one["payload"] for one in await sandbox_events(stack, session) if one["type"] == "sandbox.error"]
-    assert "out_of_memory" in {one["reason"] for one in told}, (told, ends(events))
+
+    async def reasons() -> set[str]:
+        told = await sandbox_events(stack, session)
+        return {one["payload"]["reason"] for one in told if one["type"] == "sandbox.error"}
+
+    async with asyncio.timeout(30):
+        while not await reasons():
+            await asyncio.sleep(0.2)
+    assert await reasons() == {"out_of_memory"}
+    again = await api.events(await api.prompt(session, "[[script: tokens 5]]"))
+    assert ends(again) == ["run.completed"]
 
 
 @pytest.mark.parametrize("agent", ["codex", "claude"])

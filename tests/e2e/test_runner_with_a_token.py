@@ -175,7 +175,7 @@ async def test_a_run_that_is_cut_short_is_taken_up_by_the_next_runner(
             run = await box.start(LONG)
             await api.until(run, "ui.tool.call")
             process.send_signal(signal.SIGTERM)
-            assert process.wait(15) == 0
+            assert process.wait(15) == 0, (box.home / "runner.log").read_text()[-4000:]
         with box.runner():
             await api.until(run, "run.resumed")
             await box.writer(run, next_seq=3).append(RunCancelRequested(requested_by="ada"))

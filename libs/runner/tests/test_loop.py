@@ -12,7 +12,7 @@ from runyard_events.catalogue import (
 from runyard_events.envelope import Envelope
 from runyard_runner.adapter import Ask
 from runyard_runner.attempt import Outcome, take
-from runyard_runner.processes import family_of, start_time
+from runyard_runner.processes import start_time
 from runyard_runner.testbench import MakeBench, stub
 from runyard_runner.testing import AskFor, Break, Hang, Say, Spawn, UseTool
 
@@ -101,7 +101,7 @@ async def test_an_agent_that_does_not_listen_is_killed_with_its_grandchildren(be
     await made.until(run_id, lambda event: event.type == "ui.message.assistant.final")
     child = stub(made).turns[0].children[0]
     await anext(child.lines())
-    family = await asyncio.to_thread(family_of, child.pid, child.mark)
+    family = await asyncio.to_thread(child.family)
     assert len(family) == 3
     await made.orchestrate(run_id, RunCancelRequested())
     await running

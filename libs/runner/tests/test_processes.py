@@ -13,7 +13,6 @@ from runyard_runner.environment import agent_environment
 from runyard_runner.processes import (
     LineTooLong,
     Mark,
-    family_of,
     orphans,
     reap_orphans,
     spawn,
@@ -37,9 +36,9 @@ async def test_stopping_ends_a_whole_family_in_other_sessions(tmp_path: Path) ->
     child = await spawn(["/bin/sh", "-c", NEST], cwd=tmp_path, env=ENV, folder=tmp_path)
     lines = child.lines()
     assert await anext(lines) == b"ready"
-    assert len(family_of(child.pid, child.mark)) > 1
+    assert len(child.family()) > 1
     await child.stop(grace=1)
-    assert family_of(child.pid, child.mark) == {}
+    assert child.family() == {}
 
 
 async def test_a_process_that_ignores_term_is_killed(tmp_path: Path) -> None:
@@ -64,10 +63,21 @@ async def test_what_a_dead_agent_left_is_found_by_its_mark(tmp_path: Path) -> No
     assert await anext(child.lines()) == b"ready"
     child.process.send_signal(signal.SIGKILL)
     await asyncio.wait_for(child.exited(), 5)
-    left = family_of(child.pid, child.mark)
+    left = child.family()
     assert left
     await child.stop(grace=1)
     assert alive(left) == []
+
+
+async def test_a_process_that_has_got_the_number_of_a_child_that_ended_is_not_its_family(tmp_path: Path) -> None:
+    child = await spawn(["/bin/sh", "-c", "exit"], cwd=tmp_path, env=ENV, folder=tmp_path)
+    await asyncio.wait_for(child.exited(), 5)
+    other = await asyncio.create_subprocess_exec("sleep", "60")
+    child.pid = other.pid
+    await child.stop(grace=0.2)
+    assert start_time(other.pid) is not None
+    other.kill()
+    await other.wait()
 
 
 async def test_orphans_of_a_dead_runner_are_reaped_and_children_of_a_living_one_are_not(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -12,7 +13,7 @@ import pytest
 
 from runyard_sandbox import Limits, LogLine, NotThere, ProvisionFailed, Spec
 from runyard_sandbox.process import ProcessProvisioner, ProcessSettings
-from runyard_sandbox.process.identity import Identity, identity_of
+from runyard_sandbox.process.identity import Identity, identity_of, signal_quietly
 from runyard_sandbox.process.output import Output
 from runyard_sandbox.process.reading import Reading
 from runyard_sandbox.process.record import Folder
@@ -156,6 +157,27 @@ async def test_another_process_of_the_same_number_is_not_taken_for_it() -> None:
     assert me.lives()
     assert not Identity(me.pid, me.ticks + 1, me.boot).lives()
     assert not Identity(me.pid, me.ticks, "another boot").lives()
+
+
+async def test_a_group_whose_leader_s_number_is_another_s_by_now_is_left_alone(
+    provisioner: ProcessProvisioner, tmp_path: Path
+) -> None:
+    made = await provisioner.provision(spec(_WAIT))
+    folder = Folder(tmp_path / "processes" / "p-1")
+    running = folder.running()
+    assert running is not None
+    bystander = await asyncio.create_subprocess_exec("sleep", "60", start_new_session=True)
+    other = identity_of(bystander.pid)
+    assert other is not None
+    os.kill(running.supervisor.pid, signal.SIGKILL)
+    await until_ended(provisioner)
+    folder.began(replace(running, leader=replace(other, ticks=other.ticks - 1)))
+    await provisioner.delete("p-1")
+    assert bystander.returncode is None
+    assert other.lives()
+    bystander.kill()
+    await bystander.wait()
+    signal_quietly(int(made.native_id), signal.SIGKILL)
 
 
 async def test_too_much_memory_of_all_together_ends_it(provisioner: ProcessProvisioner) -> None:

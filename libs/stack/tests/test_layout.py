@@ -1,5 +1,6 @@
 """Folders, ports, credentials and the lock of a stack."""
 
+import fcntl
 import json
 import stat
 from pathlib import Path
@@ -76,6 +77,14 @@ def test_a_second_stack_on_one_folder_is_refused(tmp_path: Path) -> None:
     assert not is_locked(layout.lock)
     with only_stack_on(layout):
         assert is_locked(layout.lock)
+
+
+def test_one_that_looks_is_not_taken_for_a_stack_by_another_that_looks(tmp_path: Path) -> None:
+    lock = Layout(tmp_path).lock
+    lock.write_text("1\n")
+    with lock.open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert not is_locked(lock)
 
 
 def test_a_state_file_without_a_running_stack_means_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from runyard_events.catalogue import RunApprovalResolved, RunCancelRequested, RunSteerRequested
 from runyard_events.envelope import Envelope
 from runyard_runner.attempt import take
-from runyard_runner.processes import family_of, start_time
+from runyard_runner.processes import start_time
 from runyard_runner.testbench import Bench, MakeBench, script
 from runyard_runner_codex.adapters.agent import CodexAgent
 
@@ -167,7 +167,7 @@ async def test_cancel_in_the_middle_of_a_command_leaves_nothing_running(bench: M
     running = asyncio.create_task(take(made.desk, order))
     await made.until(run_id, lambda event: event.type == "ui.tool.call")
     server = server_of(made)
-    before = await asyncio.to_thread(family_of, server.child.pid, server.child.mark)
+    before = await asyncio.to_thread(server.child.family)
     await made.orchestrate(run_id, RunCancelRequested(requested_by="u"))
     await asyncio.wait_for(running, 10)
     events = await made.events(run_id)
@@ -184,7 +184,7 @@ async def test_a_dead_agent_ends_the_run_and_nothing_of_it_survives(bench: MakeB
     running = asyncio.create_task(take(made.desk, order))
     await made.until(run_id, lambda event: event.type == "ui.tool.call")
     server = server_of(made)
-    family = await asyncio.to_thread(family_of, server.child.pid, server.child.mark)
+    family = await asyncio.to_thread(server.child.family)
     server.child.process.kill()
     await asyncio.wait_for(running, 20)
     last = (await made.events(run_id))[-1]

@@ -69,6 +69,7 @@ class Child:
         self.process = process
         self.mark = mark
         self.pid = process.pid
+        self._started = start_time(process.pid)
 
     @property
     def alive(self) -> bool:
@@ -108,9 +109,13 @@ class Child:
             loop.remove_reader(handle)
             os.close(handle)
 
+    def family(self) -> dict[int, str]:
+        """The child, its descendants and everything with its mark: pid -> start time."""
+        return _families(lambda found: found == self.mark, root=(self.pid, self._started))
+
     async def stop(self, *, grace: float = 3.0) -> None:
         """TERM, then KILL after `grace` seconds, for the child and everything that it has started."""
-        await _end(lambda: family_of(self.pid, self.mark), grace)
+        await _end(self.family, grace)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.process.wait(), 1.0)
         await self._see_out()
@@ -172,11 +177,6 @@ async def split_lines(stream: asyncio.StreamReader, limit: int = MAX_LINE) -> As
         yield b"".join(rest)
 
 
-def family_of(pid: int | None, mark: Mark) -> dict[int, str]:
-    """A process, its descendants and everything with its mark: pid -> start time."""
-    return _families(lambda found: found == mark, pid)
-
-
 def orphans(folder: Path) -> dict[int, str]:
     """Processes that a dead runner of this agents folder has left: pid -> start time."""
     return _families(lambda mark: mark.folder == str(folder) and mark.orphaned)
@@ -213,13 +213,15 @@ async def _end(find: Callable[[], dict[int, str]], grace: float) -> int:
     return ended
 
 
-def _families(wanted: Callable[[Mark], bool], pid: int | None = None) -> dict[int, str]:
-    """Processes whose mark is wanted, `pid`, and all their descendants."""
+def _families(wanted: Callable[[Mark], bool], root: tuple[int, str | None] | None = None) -> dict[int, str]:
+    """Processes whose mark is wanted, `root` (by pid and start time), and all their descendants."""
     children: dict[int, list[int]] = {}
     found: list[int] = []
     for each, parent in _processes():
         children.setdefault(parent, []).append(each)
-        if each == pid or ((mark := _mark_of(each)) and wanted(mark)):
+        # The number of a child that has ended may be anybody's by now.
+        is_root = root is not None and each == root[0] and start_time(each) == root[1]
+        if is_root or ((mark := _mark_of(each)) and wanted(mark)):
             found.append(each)
     family: dict[int, str] = {}
     while found:

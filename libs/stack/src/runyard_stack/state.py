@@ -56,11 +56,12 @@ def write_state(layout: Layout, state: State) -> None:
 def is_locked(lock: Path) -> bool:
     """Whether a running process holds the lock; the kernel drops it when that process dies."""
     try:
-        descriptor = os.open(lock, os.O_RDWR)
+        descriptor = os.open(lock, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Shared: two that look at the same time do not take each other for a stack.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:

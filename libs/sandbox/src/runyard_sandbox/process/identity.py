@@ -32,6 +32,11 @@ class Identity:
             and self.boot_is_ours()
         )
 
+    def keeps_its_number(self) -> bool:
+        """Whether its pid is no other process's by now. The kernel keeps one back while a process group has it."""
+        fields = _stat(self.pid)
+        return self.boot_is_ours() and (fields is None or int(fields[_STARTED_AT]) == self.ticks)
+
     def boot_is_ours(self) -> bool:
         """Whether the machine has not been started anew since."""
         return self.boot == boot_id()
@@ -59,14 +64,19 @@ def boot_id() -> str:
     return _BOOT.read_text().strip()
 
 
-def family(pid: int, group: int | None = None) -> list[psutil.Process]:
-    """All that descend from a process, without it; with `group` also those of that process group."""
-    found: dict[int, psutil.Process] = {}
+def family(pid: int) -> list[psutil.Process]:
+    """All that descend from a process, without it."""
     with suppress(psutil.NoSuchProcess):
-        found = {each.pid: each for each in psutil.Process(pid).children(recursive=True)}
-    if group is not None:
-        found |= {each.pid: each for each in psutil.process_iter() if _group(each.pid) == group}
-    return [each for each in found.values() if each.pid not in {pid, os.getpid()}]
+        return [each for each in psutil.Process(pid).children(recursive=True) if each.pid != os.getpid()]
+    return []
+
+
+def started_by(leader: Identity) -> list[psutil.Process]:
+    """All that descend from the leader of a process group, and all of that group, also when it has ended itself."""
+    if not leader.keeps_its_number():
+        return []
+    group = [each for each in psutil.process_iter() if _group(each.pid) == leader.pid]
+    return list({each.pid: each for each in (*family(leader.pid), *group) if each.pid != os.getpid()}.values())
 
 
 def signal_quietly(pid: int, number: signal.Signals) -> None:

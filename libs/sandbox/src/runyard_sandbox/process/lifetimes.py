@@ -10,8 +10,8 @@ from typing import Any
 
 import psutil
 
-from runyard_sandbox.process.identity import family, is_still, signal_quietly
-from runyard_sandbox.process.record import Ended, Folder
+from runyard_sandbox.process.identity import family, is_still, signal_quietly, started_by
+from runyard_sandbox.process.record import Ended, Folder, Running
 from runyard_sandbox.process.watching import Watching
 from runyard_sandbox.provisioner import ProvisionFailed, SandboxFault
 
@@ -65,9 +65,9 @@ class Lifetimes:
                 supervisor.send(signal.SIGUSR1)
                 await self._watching.ended(supervisor, _KILL_SECONDS)
         if folder.ended() is None and running.supervisor.boot_is_ours():
-            # The supervisor was killed: what it watched over is ended by its group.
+            left = await asyncio.to_thread(_left_of, running)
             supervisor.send(signal.SIGKILL)
-            await asyncio.to_thread(_kill, family(supervisor.pid, running.group))
+            await asyncio.to_thread(_kill, left)
             await asyncio.to_thread(folder.end, Ended(128 + signal.SIGKILL, reason="supervisor"))
 
     async def signal(self, folder: Folder, number: signal.Signals) -> None:
@@ -78,7 +78,7 @@ class Lifetimes:
         for each in await asyncio.to_thread(family, running.supervisor.pid):
             signal_quietly(each.pid, number)
         if number == signal.SIGSTOP:
-            await _stands_still(running.group)
+            await _stands_still(running.leader.pid)
 
 
 async def _stands_still(pid: int) -> None:
@@ -87,6 +87,12 @@ async def _stands_still(pid: int) -> None:
         async with asyncio.timeout(_STILL_SECONDS):
             while not is_still(pid):  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _left_of(running: Running) -> list[psutil.Process]:
+    """What a supervisor watches over; where that was killed, the group that it started, as long as it is that."""
+    supervisor = running.supervisor
+    return [*(family(supervisor.pid) if supervisor.lives() else ()), *started_by(running.leader)]
 
 
 def _kill(processes: list[psutil.Process]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from runyard_events.catalogue import Method
-from runyard_sandbox.process.identity import family, is_still, signal_quietly
+from runyard_sandbox.process.identity import family, identity_of, is_still, signal_quietly, started_by
 from runyard_sandbox.process.lifetimes import Lifetimes
 from runyard_sandbox.process.reading import Reading
 from runyard_sandbox.process.record import Folder, Record
@@ -129,13 +129,14 @@ class ProcessProvisioner:
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
         )
+        leader = identity_of(process.pid)
         try:
             async with asyncio.timeout(timeout_seconds):
                 output, _ = await process.communicate(stdin)
         except BaseException:
-            for each in await asyncio.to_thread(family, process.pid, process.pid):
-                signal_quietly(each.pid, signal.SIGKILL)
-            signal_quietly(process.pid, signal.SIGKILL)
+            if leader is not None:
+                for each in await asyncio.to_thread(started_by, leader):
+                    signal_quietly(each.pid, signal.SIGKILL)
             await process.wait()
             raise
         return ExecResult(process.returncode or 0, output[-_MOST_OUTPUT:])
@@ -238,12 +239,12 @@ class ProcessProvisioner:
             status = "creating"
         elif running.supervisor.lives():
             self._watching.watch(name, running.supervisor)
-            status = "paused" if is_still(running.group) else "running"
+            status = "paused" if is_still(running.leader.pid) else "running"
         elif ended is None:
             status = "error"
         return Sandbox(
             name=name,
-            native_id=str(running.group) if running else "",
+            native_id=str(running.leader.pid) if running else "",
             status=status,
             purpose=record.purpose,
             tenant_id=record.tenant_id,

@@ -36,10 +36,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The supervisor, and the process group of what it started."""
+    """The supervisor, and the leader of the process group that it started."""
 
     supervisor: Identity
-    group: int
+    leader: Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Folder:
     def running(self) -> Running | None:
         """The last one that ran, whether it does still or not."""
         data = self._read(_RUNNING)
-        return None if data is None else Running(Identity(**data["supervisor"]), int(data["group"]))
+        return None if data is None else Running(Identity(**data["supervisor"]), Identity(**data["leader"]))
 
     def end(self, ended: Ended) -> None:
         """It ended."""

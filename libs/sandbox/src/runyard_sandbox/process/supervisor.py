@@ -56,9 +56,10 @@ class Supervisor:
             return
         pumps = [self._pump(process.stdout, "stdout"), self._pump(process.stderr, "stderr")]
         self._child = process.pid
-        me = identity_of(os.getpid())
+        me, leader = identity_of(os.getpid()), identity_of(process.pid)
         assert me is not None  # noqa: S101 (it is this process)
-        self._folder.began(Running(me, process.pid))
+        assert leader is not None  # noqa: S101 (a child is there until it has been waited for)
+        self._folder.began(Running(me, leader))
         _tell(tell, {"pid": process.pid})
         watch = threading.Thread(target=self._watch, daemon=True)
         watch.start()
