@@ -32,7 +32,7 @@ def docker(*arguments: str) -> str:
 
 def bare(image: str, agent: str) -> float:
     """Milliseconds from `docker run` to the first line of a program that has loaded what the runner loads."""
-    argv = ["docker", "run", "--rm", "--network", "none", image, "python", "-c", LOAD.format(agent)]
+    argv = ["docker", "run", "--rm", image, "python", "-c", LOAD.format(agent)]
     began = time.perf_counter()
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
@@ -135,10 +135,10 @@ def clear(stack: StackUnderTest) -> None:
     """Removes the stack's proxy and networks; its sessions are deleted."""
     secrets = json.loads((Path(stack.home) / "secrets.json").read_text())
     label = f"label=runyard.installation={secrets['tenant_id'][:8]}"
-    if found := docker("ps", "--all", "--quiet", "--filter", label).split():
-        docker("rm", "--force", *found)
-    if found := docker("network", "ls", "--quiet", "--filter", label).split():
-        docker("network", "rm", *found)
+    for listed, remove in ((("ps", "--all"), ("rm", "--force")), (("network", "ls"), ("network", "rm"))):
+        if found := docker(*listed, "--quiet", "--filter", label).split():
+            # The stack may be about to remove some of them itself.
+            subprocess.run(["docker", *remove, *found], capture_output=True, check=False)
 
 
 async def measure(stack: StackUnderTest, options: argparse.Namespace) -> None:
