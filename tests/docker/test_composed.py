@@ -1,0 +1,86 @@
+"""The composed product with containers for sessions: services in containers make containers beside themselves."""
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import pytest_asyncio
+from tests.conftest import ComposedStack
+
+from runyard_stack.testing import free_base
+
+if TYPE_CHECKING:
+    from tests.conftest import Api, Stack
+
+    from .conftest import Engine
+
+pytestmark = [pytest.mark.docker, pytest.mark.agents, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def stack(data_folder: Path, imports_folder: Path, images: str) -> Iterator["Stack"]:
+    extra = {
+        "SANDBOX": "docker",
+        "SANDBOX_IMAGE": f"runyard/runner-{{runner}}:{images}",
+        "SANDBOX_PREVIEW_IMAGE": f"runyard/preview:{images}",
+        "TAG": images,
+        "IMAGES": "keep",
+    }
+    one = ComposedStack(data_folder, free_base(), extra=extra, imports=imports_folder)
+    one.up()
+    yield one
+    one.down()
+
+
+@pytest_asyncio.fixture
+async def workspace(api: "Api", imports_folder: Path, tmp_path: Path) -> AsyncIterator[str]:
+    folder = imports_folder / tmp_path.name
+    folder.mkdir()
+    (folder / "index.html").write_text("<p>hello</p>")
+    identity = ["-c", "user.name=Tester", "-c", "user.email=tester@example.com"]
+    for arguments in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        await asyncio.to_thread(subprocess.run, ["git", *identity, *arguments], cwd=folder, check=True)
+    yield await api.import_repository(folder)
+
+
+@pytest.mark.parametrize("agent", ["codex", "claude"])
+async def test_a_session_has_a_container_beside_the_services(
+    api: "Api", engine: "Engine", workspace: str, agent: str
+) -> None:
+    session = await api.session(workspace, agent)
+
+    events = await api.events(await api.prompt(session, "Add a NOTES.md that says what this is"))
+
+    assert events[-1].type == "run.completed", events[-1].payload
+    assert [one.payload["method"] for one in events if one.type == "run.dispatched"] == ["docker"]
+    assert "NOTES.md" in str(await api.call("GET", f"/api/sessions/{session}/diff"))
+    name = engine.of(session)
+    await api.call("DELETE", f"/api/sessions/{session}")
+    async with asyncio.timeout(30):
+        while name in engine.containers():
+            await asyncio.sleep(0.1)
+
+
+async def test_a_preview_is_opened_by_the_port_of_this_machine(api: "Api", engine: "Engine", workspace: str) -> None:
+    preview = (await api.call("POST", "/api/previews", json={"workspace_id": workspace}))["preview_id"]
+    async with asyncio.timeout(60):
+        while (found := await api.call("GET", f"/api/previews/{preview}"))["status"] != "ready":
+            assert found["status"] != "failed", found
+            await asyncio.sleep(0.1)
+    assert found["method"] == "docker"
+    opened: dict[str, str] = await api.call("POST", f"/api/previews/{preview}/open")
+    link = urlsplit(opened["url"])
+    headers = {"Host": link.netloc}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{link.port}", headers=headers, trust_env=False) as visitor:
+        entered = await visitor.get(f"{link.path}?{link.query}")
+        cookie = {"Cookie": entered.headers["Set-Cookie"].partition(";")[0]}
+        assert "hello" in (await visitor.get("/", headers=cookie)).text
+    await api.call("DELETE", f"/api/previews/{preview}")
+    async with asyncio.timeout(30):
+        while engine.containers():
+            await asyncio.sleep(0.1)
