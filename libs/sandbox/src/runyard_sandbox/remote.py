@@ -52,6 +52,8 @@ class Credential:
     header: str
     secret: Callable[[], str]
     prefix: str = ""
+    remedy: str = ""
+    """What to do when the platform does not take it."""
 
     def headers(self) -> dict[str, str]:
         """The header with the secret of now."""
@@ -172,6 +174,8 @@ class Remote:
                 raise self._away(f"answers {status}: the address leads elsewhere")
             return
         message = f"{self._name} answered {status}: {self._message(answer)}"
+        if status in _UNAUTHORIZED and self._credential.remedy:
+            message = f"{message} ({self._credential.remedy})"
         if status in _UNAUTHORIZED or status in _BUSY or (status >= _SERVER_ERRORS and repeat):
             raise EngineAway(message)
         raise Refused(status, message)

@@ -16,6 +16,7 @@ from runyard_orchestrator.domain.sandbox import Sandbox
 from runyard_orchestrator.sandbox_app import Sandboxing
 from runyard_orchestrator.store.reading import SessionKey
 from runyard_sandbox import EngineAway, LogLine, NotThere, Provisioner, SandboxFault, Stats
+from runyard_sandbox.proxy.decisions import PASS_HEADER
 
 router = APIRouter(tags=["sandboxes"])
 Tail = Annotated[int, Query(ge=1, le=10_000)]
@@ -114,10 +115,10 @@ async def egress(
     host: Annotated[str, Query(max_length=260)],
     port: Annotated[int, Query()],
 ) -> Answer:
-    """Whether the container at this address may reach a host. Only the proxy asks, with the token that it was given."""
+    """Whether the container at this address, or with this pass, may reach a host. Only the proxy asks, with a token."""
     if not hmac.compare_digest((bearer(request) or "").encode(), boxes.decisions_token.encode()):
         raise Forbidden("Only the proxy of containers asks this.")
-    allowed, seconds = await boxes.egress.decide(peer, host, port)
+    allowed, seconds = await boxes.egress.decide(peer, host, port, request.headers.get(PASS_HEADER))
     return Answer(allowed=allowed, seconds=seconds)
 
 

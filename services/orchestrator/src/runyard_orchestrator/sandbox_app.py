@@ -10,6 +10,7 @@ from runyard_chassis.tokens import SESSION_AUDIENCE, SESSION_KEY, Tokens, derive
 from runyard_events import CommandBus, EventLog, Redactor
 from runyard_orchestrator.adapters.container_errands import ContainerErrands
 from runyard_orchestrator.adapters.containers import Containers, Outfit
+from runyard_orchestrator.adapters.egress_passes import EgressPasses
 from runyard_orchestrator.adapters.homes import Homes, owner_of
 from runyard_orchestrator.adapters.leadership import Leadership
 from runyard_orchestrator.adapters.provisioners import decisions_token
@@ -17,7 +18,7 @@ from runyard_orchestrator.adapters.sandbox_ledger import SandboxLedger
 from runyard_orchestrator.domain.rules import Installation
 from runyard_orchestrator.domain.situation import Patience
 from runyard_orchestrator.handlers.desk import Desk
-from runyard_orchestrator.handlers.egress import Egress
+from runyard_orchestrator.handlers.egress import Egress, Locating
 from runyard_orchestrator.handlers.sandbox_commands import SandboxCommands
 from runyard_orchestrator.handlers.sandbox_steps import Steps
 from runyard_orchestrator.handlers.sandboxes import Sandboxes
@@ -89,11 +90,14 @@ def sandboxing(
     homes = Homes(settings.agents_root / HOMES, owner)
     installation = installation_of(settings)
     errands = errands_of(client, database)
-    containers = None
+    containers, passes = None, None
     if provisioner is not None:
+        if not isinstance(provisioner, Locating):
+            passes = EgressPasses(settings.jwt_secret_key, rows, _token_lifetime(settings))
         tokens = Tokens(derive_key(settings.jwt_secret_key, SESSION_KEY), SESSION_AUDIENCE)
         bus = CommandBus(client)
-        containers = Containers(provisioner, bus=bus, homes=homes, tokens=tokens, outfit=_outfit(settings, owner))
+        outfit = _outfit(settings, owner)
+        containers = Containers(provisioner, bus=bus, homes=homes, tokens=tokens, passes=passes, outfit=outfit)
     steps = Steps(
         client=client,
         desk=desk,
@@ -129,7 +133,7 @@ def sandboxing(
         keeper=keeper,
         commands=commands,
         telemetry=telemetry,
-        egress=Egress(provisioner, rows, installation, reports),
+        egress=Egress(provisioner, rows, installation, reports, passes),
         decisions_token=decisions_token(settings),
         redactor=settings.redactor,
     )
@@ -159,6 +163,10 @@ def _outfit(settings: Settings, owner: str) -> Outfit:
         llm_gateway_url=settings.sandbox_llm_gateway_url,
         app_url=settings.sandbox_app_url,
         proxy_url=settings.sandbox_proxy_url,
-        token_lifetime=timedelta(days=settings.sandbox_token_days),
+        token_lifetime=_token_lifetime(settings),
         environment=settings.sandbox_environment,
     )
+
+
+def _token_lifetime(settings: Settings) -> timedelta:
+    return timedelta(days=settings.sandbox_token_days)

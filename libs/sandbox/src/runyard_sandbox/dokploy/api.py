@@ -16,7 +16,11 @@ class DokployApi:
         self._remote = Remote(
             "Dokploy",
             f"{settings.address.rstrip('/')}/api",
-            credential=Credential("x-api-key", lambda: settings.api_key),
+            credential=Credential(
+                "x-api-key",
+                lambda: settings.api_key,
+                remedy="DOKPLOY_API_KEY has to be a key of an account that may create projects and applications",
+            ),
             patience=settings.patience,
         )
 

@@ -31,7 +31,12 @@ class KubeApi:
         self._namespace = settings.namespace
         self._address = cluster.address.rstrip("/")
         self._tls: ssl.SSLContext | bool = cluster.tls()
-        self._credential = Credential("Authorization", cluster.token, "Bearer ")
+        self._credential = Credential(
+            "Authorization",
+            cluster.token,
+            "Bearer ",
+            remedy="the orchestrator's service account needs the role of deploy/kubernetes/orchestrator.yaml",
+        )
         self._remote = Remote(
             "Kubernetes",
             cluster.address,

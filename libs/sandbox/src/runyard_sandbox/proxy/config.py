@@ -31,10 +31,11 @@ class ProxyConfig:
     """Port that sandboxes see -> one of our services."""
     decisions: Target
     """Who says whether a sandbox may reach a host."""
-    pages: str
+    pages: str | None = None
     """The Unix socket at which the platform asks for a port of a sandbox."""
-    subnets: str
-    """Where sandboxes' own networks are taken from; the egress proxy leads nowhere in it."""
+    subnets: str | None = None
+    """Where sandboxes' own networks are taken from; the egress proxy leads nowhere in it. None: an address says
+    nothing of who asks, so whoever wants to go out shows the pass that its session was given."""
     only_subnets: bool = True
     """Whether connections from elsewhere (the host and what it routes) are refused."""
     egress_port: int = 3128

@@ -4,11 +4,12 @@ import asyncio
 import json
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from runyard_sandbox.proxy.config import Target
 
+PASS_HEADER = "X-Runyard-Pass"  # noqa: S105 (the header's name)
 _ASK_SECONDS = 5.0
 _LONGEST_ANSWER = 64 * 1024
 _LONGEST_CACHE_SECONDS = 60.0
@@ -29,11 +30,12 @@ class Undecided(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Who wants to go where. The peer's address is that of a sandbox on its own network."""
+    """Who wants to go where: the peer with the address of its own network, or with what it shows instead."""
 
     peer: str
     host: str
     port: int
+    shown: str | None = field(default=None, repr=False)
 
 
 class Decisions:
@@ -74,6 +76,8 @@ class Decisions:
         head = [f"GET /internal/egress?{query} HTTP/1.0", "Host: orchestrator", "Accept: application/json"]
         if self._token:
             head.append(f"Authorization: Bearer {self._token}")
+        if question.shown is not None:
+            head.append(f"{PASS_HEADER}: {question.shown}")
         reader, writer = await self._open()
         try:
             writer.write("\r\n".join([*head, "", ""]).encode())

@@ -11,6 +11,7 @@ from runyard_sandbox.proxy.piping import End, connect
 from runyard_sandbox.proxy.requests import HEAD_END, LONGEST_HEAD, Head, Malformed, parse
 
 _HEAD_SECONDS = 15.0
+_WHO = "407 Proxy Authentication Required"
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _log = logging.getLogger("runyard.proxy")
 
@@ -23,9 +24,11 @@ class Refusal(Exception):
         self.status = status
 
     def answer(self) -> bytes:
-        """As a response."""
+        """As a response. Some clients (Git) show their credential only when they are asked for it."""
         body = f"runyard: {self}\n".encode()
         head = f"HTTP/1.1 {self.status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
+        if self.status == _WHO:
+            head += 'Proxy-Authenticate: Basic realm="runyard"\r\n'
         return head.encode() + b"X-Runyard-Egress: refused\r\nConnection: close\r\n\r\n" + body
 
 
@@ -33,9 +36,16 @@ class Egress:
     """Takes connections of sandboxes and leads the allowed ones out."""
 
     def __init__(
-        self, decisions: Decisions, *, private: Sequence[Network], never: Sequence[Network], idle_seconds: float
+        self,
+        decisions: Decisions,
+        *,
+        by_pass: bool,
+        private: Sequence[Network],
+        never: Sequence[Network],
+        idle_seconds: float,
     ) -> None:
         self._decisions = decisions
+        self._by_pass = by_pass
         self._private = private
         self._never = never
         self._idle_seconds = idle_seconds
@@ -62,8 +72,11 @@ class Egress:
     async def _lead(self, peer: str, data: bytes) -> tuple[End, Head]:
         head = parse(data)
         where = f"{head.host}:{head.port}"
+        if self._by_pass and head.shown is None:
+            raise Refusal(_WHO, "say whose sandbox you are: the address in HTTPS_PROXY has it")
+        question = Question(peer, head.host, head.port, head.shown if self._by_pass else None)
         try:
-            allowed = await self._decisions.allows(Question(peer, head.host, head.port))
+            allowed = await self._decisions.allows(question)
         except Undecided as error:
             _log.warning("undecided: %s to %s: %s", peer, where, error)
             raise Refusal("503 Service Unavailable", f"nobody could say whether {where} is allowed") from None

@@ -1,7 +1,8 @@
 """The head of a request to a proxy: where it wants to go, and what is passed on of it."""
 
+import base64
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 LONGEST_HEAD = 32 * 1024
@@ -11,6 +12,7 @@ _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 _ADDRESS_V6 = re.compile(r"[0-9a-f:.]{2,45}")
 _METHOD = re.compile(r"[A-Z]{1,20}")
 _HOPS = frozenset({"connection", "proxy-connection", "proxy-authorization", "keep-alive", "host", "te", "upgrade"})
+_PASS = re.compile(r"[A-Za-z0-9._~-]{1,4096}")
 _HIGHEST_PORT = 65535
 _HTTP = 80
 
@@ -27,6 +29,8 @@ class Head:
     port: int
     tunnel: bool
     first: bytes = b""
+    shown: str | None = field(default=None, repr=False)
+    """The password that came with it (`Proxy-Authorization: Basic`); the name before it means nothing."""
 
 
 def parse(data: bytes) -> Head:
@@ -42,7 +46,7 @@ def parse(data: bytes) -> Head:
         host, port = _authority(target)
         if port is None:
             raise Malformed("CONNECT needs a port")
-        return Head(host, port, tunnel=True)
+        return Head(host, port, tunnel=True, shown=_shown(lines))
     return _plain(method, target, lines)
 
 
@@ -59,7 +63,24 @@ def _plain(method: str, target: str, lines: list[str]) -> Head:
     kept = [line for line in lines if _name(line) not in _HOPS]
     authority = url.netloc.lower()
     first = [f"{method} {path} HTTP/1.1", f"Host: {authority}", "Connection: close", *kept, "", ""]
-    return Head(host, port or _HTTP, tunnel=False, first="\r\n".join(first).encode("ascii"))
+    return Head(host, port or _HTTP, tunnel=False, first="\r\n".join(first).encode("ascii"), shown=_shown(lines))
+
+
+def _shown(lines: list[str]) -> str | None:
+    for line in lines:
+        name, _, value = line.partition(":")
+        scheme, _, encoded = value.strip().partition(" ")
+        if name.lower() != "proxy-authorization" or scheme.lower() != "basic":
+            continue
+        try:
+            _, _, password = base64.b64decode(encoded, validate=True).decode("ascii").partition(":")
+        except ValueError:
+            raise Malformed("the credential cannot be read") from None
+        # It is passed on in a header: nothing that could end one may be in it.
+        if not _PASS.fullmatch(password):
+            raise Malformed("the credential cannot be read")
+        return password
+    return None
 
 
 def _name(line: str) -> str:

@@ -28,11 +28,12 @@ class ProxyServer:
     def __init__(self, config: ProxyConfig) -> None:
         self._config = config
         self._bounds = Bounds(config.most_connections, config.most_connections_each)
-        self._subnets = ip_network(config.subnets)
+        self._subnets = None if config.subnets is None else ip_network(config.subnets)
         self._egress = Egress(
             Decisions(config.decisions, config.token),
+            by_pass=self._subnets is None,
             private=config.private,
-            never=(self._subnets,),
+            never=() if self._subnets is None else (self._subnets,),
             idle_seconds=config.idle_seconds,
         )
         self._servers: list[asyncio.Server] = []
@@ -47,12 +48,13 @@ class ProxyServer:
         if self._config.names_port is not None:
             where = (host, self._config.names_port)
             self._names, _ = await asyncio.get_running_loop().create_datagram_endpoint(NoNames, where)
-        self._servers.append(await self._listen_unix(Path(self._config.pages), self._page))
+        if self._config.pages is not None:
+            self._servers.append(await self._listen_unix(Path(self._config.pages), self._page))
 
     @property
     def ports(self) -> list[int]:
         """Where it listens, in the order of the forwards, then egress."""
-        return [server.sockets[0].getsockname()[1] for server in self._servers[:-1]]
+        return [server.sockets[0].getsockname()[1] for server in self._servers[: len(self._config.forwards) + 1]]
 
     async def close(self) -> None:
         """Closes all doors and what came through them."""
@@ -77,7 +79,7 @@ class ProxyServer:
         return server
 
     def _enter(self, end: End, serve: Serve) -> None:
-        if end.peer and self._config.only_subnets and ip_address(end.peer) not in self._subnets:
+        if end.peer and self._config.only_subnets and self._is_stranger(end.peer):
             _log.warning("not a sandbox: %s", end.peer)
             end.transport.abort()
             return
@@ -109,8 +111,11 @@ class ProxyServer:
 
         return serve
 
+    def _is_stranger(self, address: str) -> bool:
+        return self._subnets is not None and ip_address(address) not in self._subnets
+
     def _inside(self, address: str, port: int) -> Target:
-        if ip_address(address) not in self._subnets:
+        if self._subnets is None or self._is_stranger(address):
             raise ValueError(f"{address} is not that of a sandbox")
         return Target(host=address, port=port)
 

@@ -10,6 +10,7 @@ import structlog
 from runyard_chassis.tokens import Tokens
 from runyard_events import CommandBus, CommandTimeout, LogUnavailable
 from runyard_events.commands import PrepareSandbox, command
+from runyard_orchestrator.adapters.egress_passes import EgressPasses
 from runyard_orchestrator.adapters.homes import Homes
 from runyard_orchestrator.domain.facts import OWNER
 from runyard_orchestrator.domain.sandbox import Sandbox
@@ -44,9 +45,17 @@ class Containers:
     """Makes, finds and ends the containers of sessions."""
 
     def __init__(
-        self, provisioner: Provisioner, *, bus: CommandBus, homes: Homes, tokens: Tokens, outfit: Outfit
+        self,
+        provisioner: Provisioner,
+        *,
+        bus: CommandBus,
+        homes: Homes,
+        tokens: Tokens,
+        passes: EgressPasses | None,
+        outfit: Outfit,
     ) -> None:
         self.provisioner = provisioner
+        self._passes = passes
         self._bus = bus
         self._homes = homes
         self._tokens = tokens
@@ -133,7 +142,9 @@ class Containers:
 
     def _environment(self, key: SessionKey, box: Sandbox, path: str) -> dict[str, str]:
         outfit = self._outfit
-        proxy_host = outfit.proxy_url.partition("://")[2].partition(":")[0]
+        scheme, _, proxy = outfit.proxy_url.partition("://")
+        shown = "" if self._passes is None else f"session:{self._passes.mint(key, box.epoch)}@"
+        proxy_host = proxy.partition(":")[0]
         around = f"{proxy_host},localhost,127.0.0.1"
         token = self._tokens.mint(
             tenant=key.tenant_id, session=key.session_id, epoch=box.epoch, lifetime=outfit.token_lifetime
@@ -148,7 +159,7 @@ class Containers:
             "NATS_URL": outfit.nats_url,
             "LLM_GATEWAY_URL": outfit.llm_gateway_url,
             "AGENTS_ROOT": HOME_INSIDE,
-            **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), outfit.proxy_url),
+            **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), f"{scheme}://{shown}{proxy}"),
             "NO_PROXY": around,
             "no_proxy": around,
         }

@@ -10,8 +10,9 @@ class EngineWatch:
     """Since when the engine has been away without a break."""
 
     clock: Callable[[], float] = time.monotonic
+    why: str = ""
+    """What it, or nobody, said last while it was away."""
     _since: float | None = None
-    _why: str = ""
 
     def answered(self) -> None:
         """It has answered."""
@@ -20,7 +21,7 @@ class EngineWatch:
     def away(self, why: str) -> None:
         """It has not."""
         self._since = self.clock() if self._since is None else self._since
-        self._why = why
+        self.why = why
 
     @property
     def away_seconds(self) -> float:

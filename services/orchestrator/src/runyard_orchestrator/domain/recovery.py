@@ -35,7 +35,7 @@ def after_failure(at: Situation, now: datetime, patience: Patience) -> Step | No
     return Wait(pause) if pause > 0 else request(at, box.epoch + 1)
 
 
-def without_engine(at: Situation, now: datetime, patience: Patience, away_seconds: float) -> Step | None:
+def without_engine(at: Situation, now: datetime, patience: Patience, away_seconds: float, why: str) -> Step | None:
     """Nothing is known of any container; but a run does not wait for one for ever.
 
     Of a run that has begun its lease tells whether it goes on: containers may outlive their engine.
@@ -50,7 +50,7 @@ def without_engine(at: Situation, now: datetime, patience: Patience, away_second
         return None
     if box.status in ("absent", "deleted", "stopped"):
         return request(at, box.epoch + 1)
-    message = f"The container engine has not answered for {patience.engine_away:g} s."
+    message = f"No container could be had for {patience.engine_away:g} s: {why or 'the engine does not answer'}"
     reason = "gave_up" if box.reason == "engine_away" and box.failures_since(run.dispatched_at) else "engine_away"
     return Record(SandboxError(epoch=box.epoch, reason=reason, message=message))
 

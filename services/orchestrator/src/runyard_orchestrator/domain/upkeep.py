@@ -66,11 +66,12 @@ def next_step(
     now: datetime,
     patience: Patience,
     away_seconds: float = 0.0,
+    away_why: str = "",
 ) -> Step | None:
     """The next step towards what is desired; None when all is as it should be, or somebody else has to act first.
 
     `containers` are those of this session as the engine has them, None when it does not answer (then nothing
-    is concluded about them); `away_seconds` is how long it has not.
+    is concluded about them); `away_seconds` is how long it has not, `away_why` what was seen instead.
     """
     box, method = at.sandbox, at.installation.method
     if at.gone:
@@ -80,7 +81,7 @@ def next_step(
     if box.status in IN_USE and box.method != method:
         return Record(SandboxStopped(epoch=box.epoch, reason="switched_off"))
     if containers is None:
-        return without_engine(at, now, patience, away_seconds)
+        return without_engine(at, now, patience, away_seconds, away_why)
     former = [one for one in containers if one.epoch < box.epoch]
     if former:
         return Delete(former[0].name)

@@ -1,4 +1,8 @@
-"""Answers the proxy of containers: may this one go there? What is refused becomes an event."""
+"""Answers the proxy of containers: may this one go there? What is refused becomes an event.
+
+Who asks is known by its address where every container has a network of its own (Docker), and by the pass that it
+shows everywhere else: on a network of others an address may be anybody's, or soon somebody else's.
+"""
 
 import asyncio
 from collections import Counter
@@ -9,6 +13,7 @@ import structlog
 from runyard_events import EventError, Scope
 from runyard_events.catalogue import SandboxEgressDenied
 from runyard_events.tasks import end_tasks
+from runyard_orchestrator.adapters.egress_passes import EgressPasses
 from runyard_orchestrator.domain.egress import allows
 from runyard_orchestrator.domain.rules import Installation, rules_of
 from runyard_orchestrator.handlers.telemetry import Reports
@@ -39,39 +44,51 @@ class Egress:
     """Decides about connections of containers to the outside."""
 
     def __init__(
-        self, provisioner: Provisioner | None, rows: SandboxRows, installation: Installation, reports: Reports
+        self,
+        provisioner: Provisioner | None,
+        rows: SandboxRows,
+        installation: Installation,
+        reports: Reports,
+        passes: EgressPasses | None,
     ) -> None:
         self._provisioner = provisioner
+        self._passes = passes
         self._rows = rows
         self._installation = installation
         self._reports = reports
         self._refused: Counter[tuple[Scope, str, int]] = Counter()
         self._telling: set[asyncio.Task[None]] = set()
 
-    async def decide(self, peer: str, host: str, port: int) -> tuple[bool, float]:
-        """Whether the container at this address may reach the host, and for how many seconds that holds."""
-        container = await self._at(peer)
-        if container is None:
+    async def decide(self, peer: str, host: str, port: int, shown: str | None = None) -> tuple[bool, float]:
+        """Whether whoever asks may reach the host, and for how many seconds that holds."""
+        asking = await self._at(peer) if self._passes is None else await self._with(self._passes, shown)
+        if asking is None:
             logger.warning("egress.stranger", peer=peer, host=host[:_LONGEST_HOST], port=port)
             return False, 0.0
-        rules = rules_of(self._installation, await self._rows.rules(container.tenant_id))
+        rules = rules_of(self._installation, await self._rows.rules(asking.tenant_id))
         if allows(rules.egress, host, port):
             return True, ALLOWED_SECONDS
-        self._refuse(scope_of(container), host[:_LONGEST_HOST], port)
+        self._refuse(asking, host[:_LONGEST_HOST], port)
         return False, REFUSED_SECONDS
 
     async def close(self) -> None:
         """Says what has not been said yet."""
         await end_tasks(*self._telling, patience=_GATHER_SECONDS * 2)
 
-    async def _at(self, peer: str) -> Container | None:
+    async def _at(self, peer: str) -> Scope | None:
         if not isinstance(self._provisioner, Locating):
             return None
         try:
-            return await self._provisioner.at_address(peer)
+            container = await self._provisioner.at_address(peer)
         except SandboxFault as error:
             logger.warning("egress.engine_away", error=str(error))
             return None
+        return None if container is None else scope_of(container)
+
+    @staticmethod
+    async def _with(passes: EgressPasses, shown: str | None) -> Scope | None:
+        key = None if shown is None else await passes.whose(shown)
+        return None if key is None else Scope.session(key.tenant_id, key.session_id)
 
     def _refuse(self, scope: Scope, host: str, port: int) -> None:
         about = (scope, host, port)

@@ -174,7 +174,12 @@ class Sandboxes:
 
     def _next_step(self, at: Situation, containers: Sequence[Container] | None) -> Step | None:
         return next_step(
-            at, containers, now=datetime.now(UTC), patience=self._patience, away_seconds=self.engine.away_seconds
+            at,
+            containers,
+            now=datetime.now(UTC),
+            patience=self._patience,
+            away_seconds=self.engine.away_seconds,
+            away_why=self.engine.why,
         )
 
     async def _pass_by(self) -> None:
