@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 import pytest_asyncio
 from nats.aio.client import Client
-from sqlalchemy import BigInteger, Column, MetaData, Table, Text, select
+from sqlalchemy import BigInteger, Column, MetaData, Table, Text, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from runyard_events import (
@@ -21,6 +21,7 @@ from runyard_events import (
     new_id,
 )
 from runyard_events.catalogue import AssistantDelta
+from runyard_events.projector import Apply
 
 metadata = MetaData()
 checkpoints = checkpoint_table(metadata)
@@ -51,13 +52,13 @@ def writer(event_log: EventLog, tenant: str) -> Writer:
 
 async def insert(session: AsyncSession, batch: Sequence[StoredEvent]) -> None:
     for stored in batch:
-        text = stored.event.payload.text_delta
-        if text == "poison":
+        said = stored.event.payload.text_delta
+        if said == "poison":
             raise ValueError("cannot be projected")
-        await session.execute(rows.insert().values(seq=stored.event.seq, text=text))
+        await session.execute(rows.insert().values(seq=stored.event.seq, text=said))
 
 
-def projector(event_log: EventLog, client: Client, sessions: Sessions) -> Projector:
+def projector(event_log: EventLog, client: Client, sessions: Sessions, apply: Apply = insert) -> Projector:
     return Projector(
         name="test-rows",
         log=event_log,
@@ -65,7 +66,7 @@ def projector(event_log: EventLog, client: Client, sessions: Sessions) -> Projec
         subjects=["ev.>"],
         sessions=sessions,
         checkpoints=checkpoints,
-        apply=insert,
+        apply=apply,
     )
 
 
@@ -118,7 +119,7 @@ async def test_one_bad_event_is_buried_and_the_others_go_on(
     event_log: EventLog, nats_client: Client, sessions: Sessions, writer: Writer
 ) -> None:
     texts = ["a", "b", "poison", "c"]
-    sequence = await writer.write([writer.stamp(AssistantDelta(text_delta=text)) for text in texts])
+    sequence = await writer.write([writer.stamp(AssistantDelta(text_delta=each)) for each in texts])
     one = projector(event_log, nats_client, sessions)
     task = asyncio.create_task(one.run())
     assert await one.reached(sequence)
@@ -128,6 +129,59 @@ async def test_one_bad_event_is_buried_and_the_others_go_on(
     letter = await nats_client.jetstream().get_last_msg("DLQ", "dlq.test-rows")
     assert letter.data is not None
     assert b"cannot be projected" in letter.data
+
+
+async def test_while_the_database_cannot_take_rows_no_event_is_passed_over(
+    event_log: EventLog, nats_client: Client, sessions: Sessions, writer: Writer
+) -> None:
+    """A full disk refuses new rows while the checkpoint, which is there already, can still be moved."""
+    async with sessions() as session, session.begin():
+        await session.execute(
+            text(
+                "create function refuse() returns trigger language plpgsql as "
+                "$$ begin raise exception 'no space left' using errcode = 'disk_full'; end $$"
+            )
+        )
+        await session.execute(text("create trigger full_disk before insert on rows execute function refuse()"))
+    refused, tried = asyncio.Event(), 0
+
+    async def insert_or_fail(session: AsyncSession, batch: Sequence[StoredEvent]) -> None:
+        nonlocal tried
+        tried += 1
+        if tried > 2:
+            refused.set()
+        await insert(session, batch)
+
+    sequence = await writer.write([writer.stamp(AssistantDelta(text_delta="x")) for _ in range(2)])
+    one = projector(event_log, nats_client, sessions, apply=insert_or_fail)
+    task = asyncio.create_task(one.run())
+    await asyncio.wait_for(refused.wait(), 20)
+    assert one.position == 0
+    async with sessions() as session, session.begin():
+        await session.execute(text("drop trigger full_disk on rows"))
+    assert await one.reached(sequence)
+    task.cancel()
+
+    assert await projected(sessions) == [1, 2]
+
+
+async def test_while_all_connections_are_taken_no_event_is_passed_over(
+    event_log: EventLog, nats_client: Client, engine: AsyncEngine, sessions: Sessions, writer: Writer
+) -> None:
+    narrow = create_async_engine(engine.url, pool_size=1, max_overflow=0, pool_timeout=0.05)
+    one = projector(event_log, nats_client, async_sessionmaker(narrow))
+    task = asyncio.create_task(one.run())
+    assert await one.reached(await writer.append(AssistantDelta(text_delta="x")))
+    async with narrow.connect():
+        sequence = await writer.write([writer.stamp(AssistantDelta(text_delta="x")) for _ in range(2)])
+        assert not await one.reached(sequence, timeout=0.5)
+        assert not task.done()
+    assert await one.reached(sequence)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await narrow.dispose()
+
+    assert await projected(sessions) == [1, 2, 3]
 
 
 async def test_a_dropped_projection_is_rebuilt_from_the_log(

@@ -13,9 +13,9 @@ import structlog
 from nats.aio.client import Client
 from sqlalchemy import Table, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from runyard_events.database import DATABASE_FAULTS, is_passing
 from runyard_events.dead_letters import bury
 from runyard_events.errors import LogUnavailable
 from runyard_events.log import STREAM, EventLog
@@ -32,7 +32,8 @@ class Projector:
 
     `apply` writes the rows of a batch into the given session and commits nothing; it may be called
     again with the same events after a rollback. An event that fails three times by itself is put into
-    the DLQ and passed over, so one bad event never stops a projection. A pause behind each batch
+    the DLQ and passed over, so one bad event never stops a projection; a database that is full, busy or
+    away is waited for instead. A pause behind each batch
     makes the next one larger: for projections that nobody waits for, many events cost little more than one.
     """
 
@@ -71,7 +72,7 @@ class Projector:
             try:
                 self.position = await self._stored_position()
                 await self._follow()
-            except (LogUnavailable, DBAPIError, OSError, TimeoutError) as error:
+            except (LogUnavailable, *DATABASE_FAULTS) as error:
                 logger.warning("projection.waiting", projection=self.name, error=type(error).__name__)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 2.0)
@@ -105,9 +106,10 @@ class Projector:
     async def _commit(self, batch: Sequence[StoredEvent]) -> None:
         try:
             await self._transaction(batch)
-        except (InterfaceError, OperationalError, OSError, TimeoutError):
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever one event provokes must not stop the others
+        except Exception as error:
+            if is_passing(error):
+                raise
+            # Whatever one event provokes must not stop the others.
             logger.warning("projection.batch_failed", projection=self.name, error=repr(error)[:500])
             await self._one_by_one(batch)
         if self._after_commit is not None:
@@ -122,9 +124,9 @@ class Projector:
                 try:
                     await self._transaction([stored])
                     break
-                except (InterfaceError, OperationalError, OSError, TimeoutError):
-                    raise
                 except Exception as error:
+                    if is_passing(error):
+                        raise
                     if attempt == 3:  # noqa: PLR2004
                         logger.exception("projection.event_buried", projection=self.name, seq=stored.stream_seq)
                         await self._bury(stored, error)

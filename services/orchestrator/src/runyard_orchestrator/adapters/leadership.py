@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runyard_chassis import Database
+from runyard_events.database import DATABASE_FAULTS
 
 _LOCK = text("select pg_try_advisory_lock(hashtextextended(:name, 0))")
 _ALIVE = text("select 1")
@@ -33,7 +33,7 @@ class Leadership:
                 await self._connection.execute(_ALIVE)
                 return True
             return await self._take()
-        except (DBAPIError, OSError, TimeoutError):
+        except DATABASE_FAULTS:
             await self.give_up()
             return False
 
@@ -41,10 +41,10 @@ class Leadership:
         """Lets another lead."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(DBAPIError, OSError, TimeoutError):
+            with contextlib.suppress(*DATABASE_FAULTS):
                 # The lock belongs to the server's session: into the pool it must not go back.
                 await connection.invalidate()
-            with contextlib.suppress(DBAPIError, OSError, TimeoutError):
+            with contextlib.suppress(*DATABASE_FAULTS):
                 await connection.close()
 
     async def _take(self) -> bool:

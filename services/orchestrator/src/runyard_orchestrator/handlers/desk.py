@@ -9,11 +9,11 @@ from functools import partial
 from operator import itemgetter
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from runyard_chassis import Problem, Unavailable
 from runyard_events import Conflict, EventError, EventLog
 from runyard_events.catalogue import SessionRunQueued
+from runyard_events.database import DATABASE_FAULTS
 from runyard_events.subjects import parse, run_subject, session_subject
 from runyard_orchestrator.adapters.errands import Errands
 from runyard_orchestrator.adapters.ledger import Cause, Ledger
@@ -103,7 +103,7 @@ class Desk:
                 return outcome
             try:
                 return await self._owed(key, cause, seat, outcome)
-            except (Problem, EventError, DBAPIError, OSError) as error:
+            except (Problem, EventError, *DATABASE_FAULTS) as error:
                 logger.warning("session.postponed", error=str(error))
                 return outcome
 
@@ -186,7 +186,7 @@ class Desk:
         try:
             for errand in errands:
                 await self._errands.send(key, outcome.state, errand, cause=cause, prompt=prompt)
-        except (EventError, DBAPIError, OSError) as error:
+        except (EventError, *DATABASE_FAULTS) as error:
             logger.warning("errand.postponed", error=str(error))
         else:
             self._seen_to.update(outcome.ids)

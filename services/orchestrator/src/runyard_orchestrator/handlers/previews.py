@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from runyard_chassis import Problem
 from runyard_events import EventError, LogUnavailable, derived_id
@@ -26,6 +25,7 @@ from runyard_events.catalogue import (
     PreviewStarting,
     PreviewStopped,
 )
+from runyard_events.database import DATABASE_FAULTS
 from runyard_events.tasks import end_tasks
 from runyard_orchestrator.adapters.leadership import Leadership
 from runyard_orchestrator.adapters.ledger import Cause
@@ -65,7 +65,7 @@ _RETRY_SECONDS = 5.0
 _ENGINE_SECONDS = 120.0
 _SHUTDOWN_SECONDS = 4.0
 _LEFTOVERS = timedelta(days=1)
-_AWAY = (LogUnavailable, DBAPIError, OSError, TimeoutError)
+_AWAY = (LogUnavailable, *DATABASE_FAULTS)
 
 
 @dataclass(slots=True)
@@ -145,7 +145,7 @@ class Previews:
         """One look at everything, if this process leads.
 
         Raises:
-            LogUnavailable, DBAPIError: something is away; nothing is concluded from what could not be seen.
+            LogUnavailable, one of DATABASE_FAULTS: something is away; nothing is concluded from what could not be seen.
         """
         if not await self.leadership.held():
             return

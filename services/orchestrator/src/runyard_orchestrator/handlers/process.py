@@ -16,11 +16,11 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from sqlalchemy.exc import DBAPIError
 
 from runyard_chassis import Problem, log_context
 from runyard_events import LogUnavailable, StoredEvent, bury
 from runyard_events.catalogue import TERMINAL_TYPES
+from runyard_events.database import DATABASE_FAULTS
 from runyard_events.tasks import end_tasks
 from runyard_events.topology import EVENTS, MAX_DELIVER
 from runyard_orchestrator.adapters.ledger import Cause
@@ -44,7 +44,7 @@ OBLIGING = TERMINAL_TYPES | {
 _FETCH = 64
 _FETCH_SECONDS = 5.0
 _PROGRESS_SECONDS = 8.0
-_AWAY = (LogUnavailable, DBAPIError, OSError, TimeoutError)
+_AWAY = (LogUnavailable, *DATABASE_FAULTS)
 
 
 class Process:

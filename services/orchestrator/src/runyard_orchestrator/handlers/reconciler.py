@@ -13,11 +13,11 @@ from typing import Any
 
 import structlog
 from nats.aio.client import Client
-from sqlalchemy.exc import DBAPIError
 
 from runyard_chassis import Problem
 from runyard_events import Leases, LogUnavailable, derived_id
 from runyard_events.catalogue import SessionFailed
+from runyard_events.database import DATABASE_FAULTS
 from runyard_orchestrator.adapters.leadership import Leadership
 from runyard_orchestrator.adapters.ledger import Cause
 from runyard_orchestrator.domain.facts import Decision, Planned
@@ -33,7 +33,7 @@ logger = structlog.get_logger(__name__)
 
 _AT_ONCE = 500
 _REMEMBERED = 10_000
-_AWAY = (LogUnavailable, DBAPIError, OSError, TimeoutError)
+_AWAY = (LogUnavailable, *DATABASE_FAULTS)
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ class Reconciler:
         """One pass, if this process leads.
 
         Raises:
-            LogUnavailable, DBAPIError: something is away; nothing is concluded from what could not be seen.
+            LogUnavailable, one of DATABASE_FAULTS: something is away; nothing is concluded from what could not be seen.
         """
         if not await self.leadership.held():
             self._absences.forget()

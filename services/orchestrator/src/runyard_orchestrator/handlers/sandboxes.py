@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from typing import Protocol, runtime_checkable
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from runyard_chassis import Problem
 from runyard_events import Conflict, EventError, LogUnavailable, derived_id
+from runyard_events.database import DATABASE_FAULTS
 from runyard_events.subjects import parse
 from runyard_events.tasks import end_tasks
 from runyard_orchestrator.adapters.containers import Containers, owner_of_container
@@ -51,7 +51,7 @@ _MOST_STEPS = 40
 _AGAIN_SECONDS = 1.0
 _CATCH_UP_SECONDS = 5.0
 _REMEMBERED = 4096
-_AWAY = (LogUnavailable, DBAPIError, OSError, TimeoutError)
+_AWAY = (LogUnavailable, *DATABASE_FAULTS)
 
 _REAP_SECONDS = 60.0
 
@@ -129,7 +129,7 @@ class Sandboxes:
         """One look at everything, if this process leads.
 
         Raises:
-            LogUnavailable, DBAPIError: something is away; nothing is concluded from what could not be seen.
+            LogUnavailable, one of DATABASE_FAULTS: something is away; nothing is concluded from what could not be seen.
         """
         if not await self._leadership.held():
             self.stood_down()
