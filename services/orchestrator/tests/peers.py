@@ -96,6 +96,8 @@ class FakeWorkspace:
         self.fails = False
         self.root = "/workspaces/w/worktrees"
         """Where containers find the files; on a real engine it has to be there."""
+        self.released: list[str] = []
+        """Sessions whose files were taken back from containers."""
         self.is_open = asyncio.Event()
         self.is_open.set()
 
@@ -114,6 +116,8 @@ class FakeWorkspace:
     async def _handle(self, command: Command[Any]) -> None:
         await self.is_open.wait()
         asked = command.payload
+        if isinstance(asked, ReleaseSandbox):
+            self.released.append(asked.session_id)
         if isinstance(asked, PrepareSandbox | ReleaseSandbox):
             path = f"{self.root}/{asked.session_id}"
             mounts = [{"source": path, "target": path, "read_only": False}]

@@ -9,6 +9,7 @@ from runyard_chassis import Database
 from runyard_events import Redactor, new_id
 from runyard_events.catalogue import RunResumed
 from runyard_events.commands import CancelRun, CreateSession, RequestRun
+from runyard_orchestrator.adapters.container_errands import ContainerErrands
 from runyard_orchestrator.adapters.errands import Errands
 from runyard_orchestrator.adapters.leadership import Leadership
 from runyard_orchestrator.adapters.ledger import Ledger
@@ -18,6 +19,7 @@ from runyard_orchestrator.handlers.desk import Desk
 from runyard_orchestrator.handlers.reconciler import Reconciler
 from runyard_orchestrator.settings import Settings
 from runyard_orchestrator.store.reading import Rows
+from runyard_orchestrator.store.reading_sandboxes import SandboxRows
 from runyard_orchestrator.store.tables import SCHEMA
 
 from .conftest import World, serving
@@ -95,7 +97,8 @@ async def test_a_run_that_is_taken_up_again_while_it_is_given_up_lives_on(
         projections = Projections(nats_client, log, database)
         following = asyncio.create_task(projections.run())
         await asyncio.wait_for(projections.caught_up(), 20)
-        errands = Errands(surroundings.bus, rows)
+        containers = ContainerErrands(nats_client, surroundings.bus, SandboxRows(database))
+        errands = Errands(surroundings.bus, rows, containers, has_containers=False)
         desk = Desk(log=log, ledger=Ledger(log, Redactor()), rows=rows, projections=projections, errands=errands)
         reconciler = Reconciler(
             client=nats_client,

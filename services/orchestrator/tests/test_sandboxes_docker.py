@@ -145,6 +145,25 @@ async def test_whatever_a_container_comes_to_is_told_and_a_run_gets_another(real
     assert len(of_installation(real.engine)) == 1
 
 
+async def test_where_containers_are_switched_off_none_of_them_stays(real: Real) -> None:
+    yard = Yard(real.world, None, None, real.settings, None)  # type: ignore[arg-type]
+    async with real.serving():
+        resting, working = await real.session(), await real.session()
+        assert (await yard.control(resting, "create")).ok
+        assert (await yard.control(resting, "stop")).ok
+        await real.world.prompt(working)
+        await real.world.seen(working, "sandbox.running")
+        await until(lambda: real.container(resting).status == "exited")
+    off = build(real.settings.model_copy(update={"sandbox": "off", "sandbox_installation": INSTALLATION}))
+    async with off.app.router.lifespan_context(off.app):
+        assert of_installation(real.engine) == []
+        assert (await real.world.seen(working, "sandbox.stopped")).event.payload.reason == "switched_off"
+        released = len(real.world.workspace.released)
+        run_id = await real.world.prompt(resting)
+        await real.world.seen(resting, "run.dispatched", run_id=run_id)
+        await until(lambda: len(real.world.workspace.released) > released)
+
+
 async def test_at_rest_started_again_and_gone(real: Real) -> None:
     yard = Yard(real.world, None, None, real.settings, None)  # type: ignore[arg-type]
     async with real.serving():

@@ -14,6 +14,7 @@ from runyard_events.leases import BUCKET as LEASES
 from runyard_orchestrator import api, preview_api, sandbox_api
 from runyard_orchestrator.adapters.doorkeeper import Doorkeeper
 from runyard_orchestrator.adapters.errands import Errands
+from runyard_orchestrator.adapters.former_engine import leave_former_engine
 from runyard_orchestrator.adapters.leadership import Leadership
 from runyard_orchestrator.adapters.ledger import Ledger
 from runyard_orchestrator.adapters.projections import Projections
@@ -56,13 +57,12 @@ def build(settings: Settings, provisioner: Provisioner | None = None) -> Service
             log, rows = EventLog(client), Rows(database)
             projections = Projections(client, log, database)
             redactor, bus = settings.redactor, CommandBus(client)
-            containers = errands_of(client, database) if provisioner else None
             desk = Desk(
                 log=log,
                 ledger=Ledger(log, redactor),
                 rows=rows,
                 projections=projections,
-                errands=Errands(bus, rows, containers),
+                errands=Errands(bus, rows, errands_of(client, database), has_containers=provisioner is not None),
                 installation=installation_of(settings),
             )
             leadership = Leadership(database, "runyard-reconciler")
@@ -93,6 +93,7 @@ def build(settings: Settings, provisioner: Provisioner | None = None) -> Service
             await stack.enter_async_context(kept_going(projections=projections.run, previews=previews.projector.run))
             await projections.caught_up()
             await previews.projector.caught_up.wait()
+            await leave_former_engine(settings, boxes.rows)
             await _open_door(settings, stack, client, log)
             process = Process(client, desk)
             reconciler = await _reconciler(settings, client, desk, leadership)

@@ -22,12 +22,13 @@ _REMEMBERED = 4096
 
 
 class Errands:
-    """The commands that this service gives to others."""
+    """The commands that this service gives to others. `has_containers`: starts can be sent into containers of ours."""
 
-    def __init__(self, bus: CommandBus, rows: Rows, containers: ContainerErrands | None = None) -> None:
+    def __init__(self, bus: CommandBus, rows: Rows, containers: ContainerErrands, *, has_containers: bool) -> None:
         self._bus = bus
         self._rows = rows
         self._containers = containers
+        self._has_containers = has_containers
         self._sent = Recently(_REMEMBERED)
 
     async def send(
@@ -87,11 +88,10 @@ class Errands:
         if method == "external":
             return None  # somebody else's container asks for it
         if method == "process":
-            if self._containers is not None:
-                await self._containers.before_process(key)
+            await self._containers.before_process(key)
             return _start(StartRun, key, state, run_id, prompt=prompt, thread=state.native_thread_id)
-        if self._containers is None:
-            return None  # there are no containers any more: the keeper of sandboxes says so
+        if not self._has_containers:
+            return None  # not any more: the keeper of sandboxes says so
         thread = await self._containers.before_container(key)
         return _start(StartInSandbox, key, state, run_id, prompt=prompt, thread=thread)
 

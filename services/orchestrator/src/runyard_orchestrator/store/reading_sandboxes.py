@@ -1,16 +1,31 @@
 """What decisions about sandboxes read."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Executable, String, and_, bindparam, exists, or_, select, union
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Executable,
+    String,
+    and_,
+    any_,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+    tuple_,
+    union,
+)
 from sqlalchemy.engine import RowMapping
 
 from runyard_chassis import Database
-from runyard_events.catalogue import SandboxRules
+from runyard_events.catalogue import Method, SandboxRules
 from runyard_orchestrator.domain.rules import OUR_CONTAINERS
 from runyard_orchestrator.domain.sandbox import IN_USE, Sandbox
 from runyard_orchestrator.store import rows
+from runyard_orchestrator.store.preview_tables import previews
 from runyard_orchestrator.store.reading import SessionKey
 from runyard_orchestrator.store.tables import container_environments, runs, sandboxes, sessions, team_rules
 
@@ -92,12 +107,35 @@ class SandboxRows:
         )
         return [SessionKey(row["tenant_id"], row["session_id"]) for row in await self._all(statement)]
 
-    async def owners(self, session_ids: Sequence[str]) -> Sequence[SessionKey]:
-        """The sessions of these ids."""
-        if not session_ids:
-            return ()
-        statement = select(sessions.c.tenant_id, sessions.c.id).where(sessions.c.id.in_(session_ids))
-        return [SessionKey(row["tenant_id"], row["id"]) for row in await self._all(statement)]
+    async def has_had(self, method: Method) -> bool:
+        """Whether any session or preview has ever had a container of this kind."""
+        found = [select(one.c.tenant_id).where(one.c.method == method).limit(1) for one in (sandboxes, previews)]
+        return any([await self._all(statement) for statement in found])
+
+    async def epochs(self, keys: Collection[SessionKey]) -> dict[SessionKey, int]:
+        """Those of these sessions that there are, each with the number of its latest container."""
+        if not keys:
+            return {}
+        statement = (
+            select(sessions.c.tenant_id, sessions.c.id, func.coalesce(sandboxes.c.epoch, 0).label("epoch"))
+            .outerjoin(sandboxes, _sandbox_of_session())
+            .where(tuple_(sessions.c.tenant_id, sessions.c.id).in_([(key.tenant_id, key.session_id) for key in keys]))
+        )
+        return {SessionKey(row["tenant_id"], row["id"]): row["epoch"] for row in await self._all(statement)}
+
+    async def forgettable(self, session_ids: Sequence[str]) -> Sequence[SessionKey]:
+        """Those of these sessions that have ended, or whose sandbox was deleted: nothing of theirs is to be kept."""
+        statement = (
+            select(sessions.c.tenant_id, sessions.c.id)
+            .outerjoin(sandboxes, _sandbox_of_session())
+            .where(
+                # As one array: however many have a folder, they are one parameter.
+                sessions.c.id == any_(bindparam("ids", type_=ARRAY(String))),
+                or_(sessions.c.status.in_(["deleted", "failed"]), sandboxes.c.status == "deleted"),
+            )
+        )
+        found = await self._all(statement, {"ids": list(session_ids)}) if session_ids else ()
+        return [SessionKey(row["tenant_id"], row["id"]) for row in found]
 
     async def environments(self, tenant: str, limit: int) -> Sequence[RowMapping]:
         """A team's containers, the latest changed first."""
@@ -108,3 +146,7 @@ class SandboxRows:
     async def _all(self, statement: Executable, values: dict[str, Any] | None = None) -> Sequence[RowMapping]:
         async with self._engine.connect() as db:
             return (await db.execute(statement, values)).mappings().all()
+
+
+def _sandbox_of_session() -> ColumnElement[bool]:
+    return and_(sandboxes.c.tenant_id == sessions.c.tenant_id, sandboxes.c.session_id == sessions.c.id)
