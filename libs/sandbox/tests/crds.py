@@ -1,7 +1,7 @@
-"""What the agent-sandbox project's resources (v1beta1) and the core ones that we make have to look like.
+"""What a Sandbox of the agent-sandbox project (v1beta1) and the core resources that we make have to look like.
 
-Written from the published types (`api/v1beta1` and `extensions/api/v1beta1` of kubernetes-sigs/agent-sandbox) and
-Kubernetes' own, as far as a sandbox of ours uses them. An API server drops fields that it does not know; here they
+Written from the published types (`api/v1beta1` of kubernetes-sigs/agent-sandbox) and Kubernetes' own, as far as a
+sandbox of ours uses them. An API server drops fields that it does not know; here they
 are refused, for a field that is dropped is a limit that does not hold.
 """
 
@@ -111,6 +111,9 @@ POD_SPEC = obj(
     automountServiceAccountToken=BOOLEAN,
     enableServiceLinks=BOOLEAN,
     terminationGracePeriodSeconds=integer(0),
+    hostAliases=array(obj("ip hostnames", ip=STRING, hostnames=array(STRING, 1))),
+    dnsPolicy=enum("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"),
+    dnsConfig=obj("", nameservers=array(STRING, 1)),
     securityContext=obj(
         "",
         runAsNonRoot=BOOLEAN,
@@ -142,7 +145,7 @@ def resource(api_version: str, kind: str, **rest: Schema) -> Schema:
     )
 
 
-_AGENTS, _EXTENSIONS = "agents.x-k8s.io/v1beta1", "extensions.agents.x-k8s.io/v1beta1"
+_AGENTS = "agents.x-k8s.io/v1beta1"
 SCHEMAS: dict[str, Schema] = {
     "Sandbox": resource(
         _AGENTS,
@@ -153,44 +156,6 @@ SCHEMAS: dict[str, Schema] = {
             operatingMode=enum("Running", "Suspended"),
             shutdownTime=TIME,
             shutdownPolicy=enum("Delete", "Retain"),
-        ),
-    ),
-    "SandboxClaim": resource(
-        _EXTENSIONS,
-        "SandboxClaim",
-        spec=obj(
-            "warmPoolRef",
-            warmPoolRef=obj("name", name=STRING),
-            lifecycle=obj(
-                shutdownTime=TIME,
-                ttlSecondsAfterFinished=integer(0),
-                shutdownPolicy=enum("Delete", "DeleteForeground", "Retain"),
-            ),
-            additionalPodMetadata=obj(labels=LABELS, annotations=ANNOTATIONS),
-            safeToEvict=enum("on-completion", "true", "false"),
-            env=array(obj("name value", name=STRING, value=STRING, containerName=STRING)),
-        ),
-    ),
-    "SandboxTemplate": resource(
-        _EXTENSIONS,
-        "SandboxTemplate",
-        spec=obj(
-            "podTemplate",
-            **BLUEPRINT,
-            networkPolicy=obj(ingress={"type": "array"}, egress={"type": "array"}),
-            networkPolicyManagement=enum("Managed", "Unmanaged"),
-            envVarsInjectionPolicy=enum("Allowed", "Overrides", "Disallowed"),
-            volumeClaimTemplatesPolicy=enum("Disallowed", "Allowed", "Overrides"),
-        ),
-    ),
-    "SandboxWarmPool": resource(
-        _EXTENSIONS,
-        "SandboxWarmPool",
-        spec=obj(
-            "sandboxTemplateRef",
-            replicas=integer(0),
-            sandboxTemplateRef=obj("name", name=STRING),
-            updateStrategy=obj(type=enum("Recreate", "OnReplenish")),
         ),
     ),
     "Secret": resource(

@@ -6,6 +6,7 @@ Inputs are checked against the server's own schemas (0.30: `apps/dokploy/server/
 
 import asyncio
 import itertools
+import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +16,10 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from .mains import Mains
+
 KEY = "dokploy-key-that-nobody-may-see"
+_VARIABLE = re.compile(r"^(\w+)=['`](.*)['`]$", re.MULTILINE)
 
 
 class Input(BaseModel):
@@ -145,6 +149,8 @@ class FakeDokploy:
         self.lost_answers: set[str] = set()
         """Routes whose next call is carried out, and its answer lost."""
         self.missing_images = {"no/such:image"}
+        self.mains = Mains()
+        self.is_away = False
         self.url = ""
         self.stopping = asyncio.Event()
         self._moved = asyncio.Condition()
@@ -162,6 +168,8 @@ class FakeDokploy:
             return web.json_response(body, status=error.status)
 
     async def _answer(self, request: web.Request, route: str) -> Any:
+        if self.is_away and request.transport is not None:
+            request.transport.abort()
         if request.headers.get("x-api-key") != KEY:
             raise ApiError(401, "UNAUTHORIZED", f"Unauthorized: {request.headers.get('x-api-key')}")
         if self.faults.get(route):
@@ -210,7 +218,25 @@ class FakeDokploy:
         """The container of the one application ends by itself."""
         error = f"task: non-zero exit ({code})" if code else ""
         state = "Failed 1 second ago" if code else "Complete 1 second ago"
+        self.mains.down(self.only["name"])
         self.tasks[self.only["appName"]][0] |= {"state": "shutdown", "currentState": state, "error": error}
+
+    def named(self, name: str) -> dict[str, Any]:
+        """The application of this name."""
+        return next(one for one in self.applications.values() if one["name"] == name)
+
+    def removes(self, name: str) -> None:
+        """Somebody removes an application behind our back."""
+        self.remove(self.named(name)["applicationId"])
+
+    def remove(self, identifier: str) -> dict[str, Any]:
+        row = self.applications.pop(identifier)
+        self.mains.down(row["name"])
+        self.tasks.pop(row["appName"], None)
+        return row
+
+    def has_started(self, row: dict[str, Any]) -> None:
+        self.mains.up(row["name"], dict(_VARIABLE.findall(row["env"])))
 
 
 async def all_projects(fake: FakeDokploy, _: Nothing) -> Any:
@@ -294,6 +320,8 @@ async def all_deployments(fake: FakeDokploy, wanted: ApplicationId) -> Any:
         task["currentState"] = "Running 1 second ago"
         if row["dockerImage"] in fake.missing_images:
             task |= {"currentState": "Rejected 1 second ago", "error": f"No such image: {row['dockerImage']}"}
+        else:
+            fake.has_started(row)
         fake.tasks[row["appName"]] = [task]
     return told
 
@@ -307,17 +335,19 @@ async def control(fake: FakeDokploy, identifier: str, *, status: str, state: str
 
 
 async def stop(fake: FakeDokploy, wanted: ApplicationId) -> Any:
+    fake.mains.down(fake.application(wanted.application_id)["name"])
     return await control(fake, wanted.application_id, status="idle", state="Shutdown")
 
 
 async def start(fake: FakeDokploy, wanted: ApplicationId) -> Any:
-    return await control(fake, wanted.application_id, status="done", state="Running")
+    row = await control(fake, wanted.application_id, status="done", state="Running")
+    fake.has_started(row)
+    return row
 
 
 async def delete(fake: FakeDokploy, wanted: ApplicationId) -> Any:
-    row = fake.application(wanted.application_id)
-    fake.tasks.pop(row["appName"], None)
-    return fake.applications.pop(wanted.application_id)
+    fake.application(wanted.application_id)
+    return fake.remove(wanted.application_id)
 
 
 async def tasks(fake: FakeDokploy, wanted: AppName) -> Any:
@@ -366,4 +396,5 @@ async def dokploy() -> AsyncGenerator[FakeDokploy]:
         yield fake
     finally:
         fake.stopping.set()
+        await fake.mains.close()
         await runner.cleanup()

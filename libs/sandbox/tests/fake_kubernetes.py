@@ -1,10 +1,11 @@
-"""An API server with the agent-sandbox controllers as far as the provisioner uses them, over real HTTPS.
+"""An API server with the agent-sandbox controller as far as the provisioner uses them, over real HTTPS.
 
 It checks the token, the namespace, content types and every manifest against the schemas of `crds.py`, and answers
-with the Status objects of the real one. Its controllers take one step per request.
+with the Status objects of the real one. The controller takes one step per request.
 """
 
 import asyncio
+import base64
 import copy
 import itertools
 import json
@@ -19,17 +20,17 @@ from aiohttp import WSMsgType, web
 
 from .certificates import authority_and_server
 from .crds import faults
+from .mains import Mains
 
 TOKEN = "a-service-account-token"
 NAMESPACE = "runyard"
+PROXY = "10.96.0.53"
 KINDS = {
     ("apis", "agents.x-k8s.io/v1beta1", "sandboxes"): "Sandbox",
-    ("apis", "extensions.agents.x-k8s.io/v1beta1", "sandboxclaims"): "SandboxClaim",
-    ("apis", "extensions.agents.x-k8s.io/v1beta1", "sandboxtemplates"): "SandboxTemplate",
-    ("apis", "extensions.agents.x-k8s.io/v1beta1", "sandboxwarmpools"): "SandboxWarmPool",
     ("apis", "networking.k8s.io/v1", "networkpolicies"): "NetworkPolicy",
     ("api", "v1", "secrets"): "Secret",
     ("api", "v1", "pods"): "Pod",
+    ("api", "v1", "services"): "Service",
 }
 Resource = dict[str, Any]
 
@@ -46,6 +47,14 @@ class FakeKubernetes:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.resources: dict[str, dict[str, Resource]] = {kind: {} for kind in KINDS.values()}
+        self.resources["Service"]["runyard-proxy"] = {
+            "metadata": {"name": "runyard-proxy", "namespace": NAMESPACE},
+            "spec": {"clusterIP": PROXY},
+        }
+        self.mains = Mains()
+        self.is_away = False
+        self.rights: set[tuple[str, str, str]] = set()
+        """What an account needs for all that was asked: group, resource, verb."""
         self.asked: Counter[str] = Counter()
         self.faults: dict[str, list[int]] = {}
         """Method and kind (`POST Sandbox`) -> statuses of its next answers; 0: no answer at all."""
@@ -75,7 +84,12 @@ class FakeKubernetes:
             "phase": "Failed" if code else "Succeeded",
             "containerStatuses": [{"name": "sandbox", "state": {"terminated": {"exitCode": code, "reason": reason}}}],
         }
+        self.mains.down(self.pod["metadata"]["name"])
         self._tell("MODIFIED", self.pod)
+
+    def removes(self, name: str) -> None:
+        """Somebody removes a sandbox behind our back."""
+        self._remove("Sandbox", name)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -92,6 +106,8 @@ class FakeKubernetes:
             return web.json_response(body, status=status.code)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if self.is_away and request.transport is not None:
+            request.transport.abort()
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":
             raise Status(401, "Unauthorized", f"Unauthorized {request.headers.get('Authorization')}")
         match request.path.strip("/").split("/"):
@@ -106,6 +122,7 @@ class FakeKubernetes:
                 return await self._one(request, self._kind(root, group, namespace, plural), name)
             case ["api", "v1", "namespaces", namespace, "pods", name, sub]:
                 self._kind("api", ["v1"], namespace, "pods")
+                self.rights.add(("", f"pods/{sub}", "get"))
                 return await self._pod_part(request, name, sub)
             case _:
                 raise Status(404, "NotFound", "the server could not find the requested resource")
@@ -128,6 +145,10 @@ class FakeKubernetes:
             raise Status(code, "InternalError", f"it broke, with {TOKEN}")
         self._control()
 
+    def _needs(self, kind: str, verb: str) -> None:
+        group, resource = next((group, plural) for (_, group, plural), known in KINDS.items() if known == kind)
+        self.rights.add((group.rpartition("/")[0], resource, verb))
+
     async def _body(self, request: web.Request, *content_types: str) -> Resource:
         if request.content_type not in content_types:
             raise Status(415, "UnsupportedMediaType", f"not {request.content_type}")
@@ -135,6 +156,8 @@ class FakeKubernetes:
 
     async def _collection(self, request: web.Request, kind: str) -> web.StreamResponse:
         await self._count(request.method, kind)
+        watched = "watch" if request.query.get("watch") == "true" else "list"
+        self._needs(kind, "create" if request.method == "POST" else watched)
         if request.method == "POST":
             manifest = await self._body(request, "application/json")
             self._check(manifest, kind)
@@ -149,10 +172,12 @@ class FakeKubernetes:
 
     async def _one(self, request: web.Request, kind: str, name: str) -> web.StreamResponse:
         await self._count(request.method, kind)
+        self._needs(kind, request.method.lower())
         if request.method == "PATCH" and request.content_type == "application/apply-patch+yaml":
             if not request.query.get("fieldManager"):
                 raise Status(400, "BadRequest", "fieldManager is required for apply patch")
             manifest = await self._body(request, "application/apply-patch+yaml")
+            self._needs(kind, "create")  # as there may be none yet
             self._check(manifest, kind)
             return web.json_response(self._store(manifest))
         if name not in self.resources[kind]:
@@ -190,6 +215,7 @@ class FakeKubernetes:
     def _remove(self, kind: str, name: str) -> None:
         gone = self.resources[kind].pop(name)
         if kind == "Pod":
+            self.mains.down(name)
             self._tell("DELETED", gone)
         for other, resources in self.resources.items():
             for one in list(resources.values()):
@@ -201,9 +227,7 @@ class FakeKubernetes:
         return resource["metadata"].get("labels", {})
 
     def _control(self) -> None:
-        """One step of the controllers."""
-        for claim in list(self.resources["SandboxClaim"].values()):
-            self._claim(claim)
+        """One step of the controller."""
         for sandbox in list(self.resources["Sandbox"].values()):
             name, pods = sandbox["metadata"]["name"], self.resources["Pod"]
             if sandbox["spec"].get("operatingMode") == "Suspended":
@@ -213,29 +237,6 @@ class FakeKubernetes:
                 self._make_pod(sandbox)
             else:
                 self._run(pods[name])
-
-    def _claim(self, claim: Resource) -> None:
-        if claim.get("status"):
-            return
-        pool = self.resources["SandboxWarmPool"].get(claim["spec"]["warmPoolRef"]["name"])
-        if pool is None:
-            return
-        template = self.resources["SandboxTemplate"][pool["spec"]["sandboxTemplateRef"]["name"]]
-        pod = copy.deepcopy(template["spec"]["podTemplate"])
-        for part in ("labels", "annotations"):
-            given = claim["spec"]["additionalPodMetadata"].get(part, {})
-            pod["metadata"].setdefault(part, {}).update(given)
-        pod["spec"]["containers"][0]["env"] = claim["spec"].get("env", [])
-        name = f"{pool['metadata']['name']}-{next(self._numbers)}"
-        self._store(
-            {
-                "apiVersion": "agents.x-k8s.io/v1beta1",
-                "kind": "Sandbox",
-                "metadata": {"name": name, "namespace": NAMESPACE, "ownerReferences": [_owner(claim)]},
-                "spec": {"podTemplate": pod, "operatingMode": "Running"},
-            }
-        )
-        claim["status"] = {"sandbox": {"name": name}}
 
     def _make_pod(self, sandbox: Resource) -> None:
         template = copy.deepcopy(sandbox["spec"]["podTemplate"])
@@ -261,6 +262,9 @@ class FakeKubernetes:
         else:
             state = {"name": "sandbox", "ready": True, "state": {"running": {"startedAt": "2026-11-21T08:00:01Z"}}}
             pod["status"] = {"phase": "Running", "podIP": "10.1.0.9", "containerStatuses": [state]}
+            secrets = [self.resources["Secret"][name]["data"] for name in sorted(needed)]
+            env = {key: base64.b64decode(value).decode() for data in secrets for key, value in data.items()}
+            self.mains.up(pod["metadata"]["name"], env)
             self._tell("MODIFIED", pod)
 
     def _waits(self, pod: Resource, reason: str) -> None:
@@ -270,7 +274,9 @@ class FakeKubernetes:
     def _measured(self, rest: list[str]) -> web.StreamResponse:
         if not self.has_metrics:
             raise Status(404, "NotFound", "the server could not find the requested resource")
-        if not rest:
+        if rest:
+            self.rights.add(("metrics.k8s.io", "pods", "get"))
+        else:
             return web.json_response({"kind": "APIResourceList"})
         if rest[-1] not in self.resources["Pod"]:
             raise Status(404, "NotFound", "podmetrics not found")
@@ -377,4 +383,5 @@ async def kubernetes(folder: Path) -> AsyncGenerator[FakeKubernetes]:
     finally:
         fake.stopping.set()
         fake.end_watches()
+        await fake.mains.close()
         await runner.cleanup()

@@ -14,8 +14,10 @@ import psutil
 import pytest
 
 from runyard_chassis.service import run_until_signal
+from runyard_events.redact import Redactor
 from runyard_stack import hosts, services, supervisor
-from runyard_stack.credentials import Credentials
+from runyard_stack.accounts import NATS_USERS
+from runyard_stack.credentials import Credentials, load_credentials
 from runyard_stack.embedded import NatsServer, NatsUser
 from runyard_stack.embedded.ports import free_port, is_free
 from runyard_stack.errors import StackError
@@ -263,6 +265,32 @@ def test_provider_keys_reach_the_llm_gateway_only() -> None:
     environment = {"OPENAI_API_KEY": "canary", "PATH": "/bin", "ANTHROPIC_AUTH_TOKEN": "canary"}
     assert inherited(Part("llm-gateway"), environment) == environment
     assert inherited(Part("runner-codex"), environment) == {"PATH": "/bin"}
+
+
+def test_what_opens_the_platform_of_sandboxes_reaches_the_orchestrator_only() -> None:
+    environment = {"DOKPLOY_API_KEY": "canary", "SANDBOX_PROXY_TOKEN": "canary", "OPENAI_API_KEY": "canary"}
+    assert inherited(Part("orchestrator"), environment).keys() == {"DOKPLOY_API_KEY", "SANDBOX_PROXY_TOKEN"}
+    assert not inherited(Part("gateway"), environment)
+
+
+def test_a_setting_that_cannot_be_used_stops_the_stack_with_its_name_and_no_value(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    credentials = load_credentials(tmp_path / "credentials.json", NATS_USERS)
+    wiring = services.Wiring(
+        layout=Layout(tmp_path, 13400),
+        credentials=credentials,
+        nats_url="nats://127.0.0.1:1",
+        database_url="postgresql://127.0.0.1/none",
+        nats_users={},
+        jwt_secret_key=credentials.jwt_secret_key,
+        redactor=Redactor(),
+    )
+    monkeypatch.setenv("SANDBOX", "dokploy")
+    monkeypatch.setenv("DOKPLOY_API_KEY", "canary")
+    with pytest.raises(StackError, match=r"orchestrator .* needs DOKPLOY_URL, DOKPLOY_NETWORK") as refused:
+        services.build(Part("orchestrator"), wiring)
+    assert "canary" not in str(refused.value)
 
 
 def test_existing_servers_are_taken_from_the_environment() -> None:

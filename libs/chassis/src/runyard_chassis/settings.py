@@ -86,9 +86,15 @@ def load_settings(settings_class: type[S]) -> S:
     try:
         return settings_class()
     except ValidationError as error:
-        lines = ["The configuration is not usable:"]
-        for item in error.errors(include_input=False, include_url=False, include_context=False):
-            name = "_".join(str(part) for part in item["loc"]).upper()
-            message = item["msg"].removeprefix("Value error, ")
-            lines.append(f"  - {name}: {message}" if name else f"  - {message}")
-        raise SystemExit("\n".join(lines)) from None
+        lines = [f"  - {line}" for line in what_is_wrong(error)]
+        raise SystemExit("\n".join(["The configuration is not usable:", *lines])) from None
+
+
+def what_is_wrong(error: ValidationError) -> list[str]:
+    """One line per mistake: the variable's name and what is wrong with it, never its value."""
+    lines: list[str] = []
+    for item in error.errors(include_input=False, include_url=False, include_context=False):
+        name = "_".join(str(part) for part in item["loc"]).upper()
+        message = item["msg"].removeprefix("Value error, ")
+        lines.append(f"{name}: {message}" if name else message)
+    return lines

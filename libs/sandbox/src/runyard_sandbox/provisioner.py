@@ -13,6 +13,9 @@ from typing import Literal, Protocol
 
 from runyard_events.catalogue import Method, SandboxFailure
 
+PROXY_NAME = "runyard"
+"""How the installation's proxy is called inside every sandbox (an entry of its `/etc/hosts`)."""
+
 GIB = 1024**3
 MIB = 1024**2
 

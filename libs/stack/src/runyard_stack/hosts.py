@@ -19,8 +19,9 @@ FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 15.0
 STEADY_SECONDS = 30.0
 
-# Secrets of providers that a service in a process of its own may inherit.
+# Whose secrets a service in a process of its own may inherit: providers', and those of where sandboxes run.
 PROVIDER_SERVICE = "llm-gateway"
+INHERITED_SECRETS = {"orchestrator": frozenset({"DOKPLOY_API_KEY", "SANDBOX_PROXY_TOKEN"})}
 
 
 class Host(Protocol):
@@ -99,7 +100,8 @@ def inherited(part: Part, environment: Mapping[str, str]) -> dict[str, str]:
     """What a service sees of our environment: provider keys reach llm-gateway only."""
     if part.name == PROVIDER_SERVICE:
         return dict(environment)
-    return {name: value for name, value in environment.items() if not is_secret(name)}
+    own = INHERITED_SECRETS.get(part.name, frozenset())
+    return {name: value for name, value in environment.items() if name in own or not is_secret(name)}
 
 
 async def _first(done: Callable[[], bool], stop: asyncio.Event) -> None:

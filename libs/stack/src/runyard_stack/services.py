@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from runyard_chassis.auth import derive_key
 from runyard_chassis.service import Service
-from runyard_chassis.settings import ServiceSettings
+from runyard_chassis.settings import ServiceSettings, what_is_wrong
 from runyard_events.redact import Redactor
 from runyard_stack.credentials import Credentials
+from runyard_stack.errors import StackError
 from runyard_stack.layout import HOST, Layout
 
 # Less than the ten seconds that a person is asked to wait for a stop of the whole stack.
@@ -125,9 +126,17 @@ def chosen(part: Part, settings: type[ServiceSettings], wiring: Wiring) -> dict[
 
 
 def build(part: Part, wiring: Wiring) -> Service:
-    """The service, wired by keyword; what the stack does not decide comes from the environment."""
+    """The service, wired by keyword; what the stack does not decide comes from the environment.
+
+    Raises:
+        StackError: the environment has something that it cannot use.
+    """
     settings = load_settings_class(part)
-    return load_build(part)(settings(**chosen(part, settings, wiring)))
+    try:
+        configured = settings(**chosen(part, settings, wiring))
+    except ValidationError as error:
+        raise StackError(f"The {part.name} cannot be configured. {'; '.join(what_is_wrong(error))}") from None
+    return load_build(part)(configured)
 
 
 def environment_of(part: Part, wiring: Wiring) -> dict[str, str]:

@@ -1,11 +1,20 @@
 """What the orchestrator can be told about sandboxes; environment names are the fields' names in capitals."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings
 
+_GUIDE = "docs/guides/dokploy-and-kubernetes.md"
+_ELSEWHERE = ("sandbox_shared_folder", "sandbox_proxy_token")
+_NEEDS = {
+    "dokploy": (
+        *("dokploy_url", "dokploy_api_key", "dokploy_network", "dokploy_shared_folder", "dokploy_read_only_folder"),
+        *("sandbox_user", *_ELSEWHERE),
+    ),
+    "kubernetes": ("kubernetes_claim", *_ELSEWHERE),
+}
 GIT_HOSTS = ("github.com", "*.github.com", "*.githubusercontent.com", "gitlab.com", "bitbucket.org")
 
 
@@ -87,6 +96,8 @@ class SandboxSettings(BaseSettings):
     gateway_url: str = "http://127.0.0.1:9101"
     orchestrator_url: str = "http://127.0.0.1:9109"
 
+    sandbox_proxy_token: SecretStr = SecretStr("")
+    """What the proxy shows with its questions where it is not this service that starts it (Dokploy, Kubernetes)."""
     sandbox_shared_folder: Path | None = None
     """A folder whose storage the platform mounts too (Dokploy, Kubernetes); worktrees and agents' folders are in it."""
     dokploy_url: str | None = None
@@ -97,12 +108,50 @@ class SandboxSettings(BaseSettings):
     dokploy_read_only_folder: str | None = None
     """Where they have it mounted read-only besides: Dokploy's own mounts are always writable."""
     dokploy_accept_unhardened: bool = False
-    """Whether containers with a writable root and all default capabilities will do; Dokploy has no others."""
+    """Whether containers with a writable root, all default capabilities, no limit of processes and one network for
+    all of them will do; Dokploy has no others."""
     kubernetes_namespace: str = "runyard"
     kubernetes_claim: str | None = None
     """The claim of the storage that the shared folder is on."""
+    kubernetes_proxy_service: str = "runyard-proxy"
+    """The proxy's Service; `deploy/kubernetes/proxy.yaml` makes it."""
+    kubernetes_service_host: str | None = None
+    """The API server; every pod is told."""
+    kubernetes_service_port: int = 443
+    kubernetes_account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+    """Where the pod has the token of its service account and the authority of the API server."""
 
     @property
     def allowed_hosts(self) -> tuple[str, ...]:
         """The hosts of `sandbox_egress`."""
         return tuple(self.sandbox_egress.replace(",", " ").split())
+
+    @model_validator(mode="after")
+    def _sandboxes_have_what_they_need(self) -> Self:
+        """Said at the start: later it would be the end of every run."""
+        missing = [name.upper() for name in _NEEDS.get(self.sandbox, ()) if _is_empty(getattr(self, name))]
+        if missing:
+            raise ValueError(f"SANDBOX={self.sandbox} needs {', '.join(missing)} ({_GUIDE})")
+        if self.sandbox == "dokploy":
+            self._suit_dokploy()
+        if self.sandbox == "kubernetes" and self.kubernetes_service_host is None:
+            raise ValueError(
+                f"SANDBOX=kubernetes needs KUBERNETES_SERVICE_HOST, which every pod has: this is none ({_GUIDE})"
+            )
+        shared = self.sandbox_shared_folder
+        if self.sandbox in _NEEDS and shared and not self.agents_root.is_relative_to(shared):
+            raise ValueError(f"AGENTS_ROOT ({self.agents_root}) has to be in SANDBOX_SHARED_FOLDER ({shared})")
+        return self
+
+    def _suit_dokploy(self) -> None:
+        if not self.dokploy_accept_unhardened:
+            raise ValueError(
+                "SANDBOX=dokploy needs DOKPLOY_ACCEPT_UNHARDENED=true: its containers have a writable root, all "
+                f"default capabilities, no limit of processes, and one network for all of them ({_GUIDE})"
+            )
+        if self.sandbox_runtime is not None:
+            raise ValueError("SANDBOX_RUNTIME cannot be kept by Dokploy, which has no runtime per application")
+
+
+def _is_empty(value: object) -> bool:
+    return not (value.get_secret_value() if isinstance(value, SecretStr) else value)

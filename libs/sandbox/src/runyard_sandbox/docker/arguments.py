@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from runyard_sandbox.docker.labels import ADDRESS, NETWORK, PAGE, of_spec
-from runyard_sandbox.docker.settings import EGRESS_PORT, PROXY_NAME
-from runyard_sandbox.provisioner import MIB, Health, Mount, ProvisionFailed, Spec
+from runyard_sandbox.docker.settings import EGRESS_PORT
+from runyard_sandbox.provisioner import MIB, PROXY_NAME, Health, Mount, ProvisionFailed, Spec
 
 _NANO = 1_000_000_000
 _SHARES_PER_CPU = 1024

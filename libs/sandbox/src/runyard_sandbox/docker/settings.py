@@ -6,9 +6,6 @@ from pathlib import Path
 
 from runyard_sandbox.provisioner import Purpose
 
-PROXY_NAME = "runyard"
-"""How the installation's proxy is called inside every sandbox (an entry of its `/etc/hosts`)."""
-
 EGRESS_PORT = 3128
 """Where the proxy takes `CONNECT` and plain HTTP requests to the outside."""
 

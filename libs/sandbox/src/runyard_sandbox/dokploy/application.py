@@ -27,7 +27,6 @@ class Identity:
     owner_id: str
     epoch: int
     purpose: Purpose
-    ports: tuple[int, ...] = ()
 
     def text(self) -> str:
         """As it stands in the description."""
@@ -38,7 +37,6 @@ class Identity:
                 "owner": self.owner_id,
                 "epoch": self.epoch,
                 "purpose": self.purpose,
-                "ports": list(self.ports),
             }
         )
 
@@ -53,7 +51,6 @@ def identity(description: str | None) -> Identity | None:
             owner_id=str(found["owner"]),
             epoch=int(found["epoch"]),
             purpose=cast("Purpose", found["purpose"]),
-            ports=tuple(int(port) for port in found["ports"]),
         )
     except (ValueError, KeyError, TypeError):
         return None
@@ -65,15 +62,18 @@ def refuse_what_it_cannot(spec: Spec, settings: DokploySettings) -> None:
         raise ProvisionFailed(f"Dokploy cannot choose the runtime {spec.runtime}")
     if spec.user is not None and spec.user != settings.image_user:
         raise ProvisionFailed(f"Dokploy runs images as their own user ({settings.image_user}), not as {spec.user}")
+    if spec.ports:
+        raise ProvisionFailed("Dokploy has no way from the platform to a port of a sandbox, which a preview needs")
     if spec.read_only_root and not settings.accept_unhardened:
         raise ProvisionFailed(
-            "Dokploy has no read-only root, dropped capabilities or process limits; accept_unhardened has to say so"
+            "Dokploy has no read-only root, dropped capabilities, limit of processes or network of each sandbox's own; "
+            "accept_unhardened has to say that this will do"
         )
 
 
 def created(spec: Spec, settings: DokploySettings, environment_id: str) -> dict[str, Any]:
     """`application.create`."""
-    whose = Identity(settings.installation, spec.tenant_id, spec.owner_id, spec.epoch, spec.purpose, spec.ports)
+    whose = Identity(settings.installation, spec.tenant_id, spec.owner_id, spec.epoch, spec.purpose)
     body = {
         "name": spec.name,
         "appName": spec.name,
@@ -172,7 +172,6 @@ def bind(mount: Mount, settings: DokploySettings, application_id: str) -> dict[s
 
 def sandbox(row: Mapping[str, Any], whose: Identity, tasks: Sequence[Mapping[str, Any]]) -> Sandbox:
     """What `application.one` and the newest task of its service say."""
-    app_name = str(row["appName"])
     seen = Sandbox(
         name=str(row["name"]),
         native_id=str(row["applicationId"]),
@@ -182,7 +181,6 @@ def sandbox(row: Mapping[str, Any], whose: Identity, tasks: Sequence[Mapping[str
         owner_id=whose.owner_id,
         epoch=whose.epoch,
         created_at=_moment(row.get("createdAt")),
-        addresses={port: f"{app_name}:{port}" for port in whose.ports},
     )
     if row["applicationStatus"] != "done":
         return seen

@@ -20,8 +20,8 @@ class DokploySettings:
     """Names our applications among those of others."""
     images: Mapping[Purpose, str]
     network: str
-    """A swarm network on which nothing but the egress proxy can be reached. There is no default on purpose: Dokploy's
-    own network reaches the internet, its other services and its traffic router."""
+    """A swarm network on which nothing but the proxy and other sandboxes can be reached. There is no default on
+    purpose: Dokploy's own network reaches the internet, its other services and its traffic router."""
     shared: SharedFolder | None = None
     """The folder of this host whose storage Dokploy's hosts mount too (NFS or the like)."""
     shared_there: PurePosixPath | None = None
@@ -31,7 +31,7 @@ class DokploySettings:
     image_user: str = "10001:10001"
     """The user that the images run as; Dokploy takes no other."""
     accept_unhardened: bool = False
-    """Whether a writable root, all default capabilities and no process limit will do."""
+    """Whether a writable root, all default capabilities, no limit of processes and one network for all will do."""
     project: str = "runyard"
     environment: str = "sandboxes"
     server_id: str | None = None

@@ -8,17 +8,19 @@ from typing import Any, cast
 import httpx
 
 from runyard_sandbox.kubernetes.exec import run_in_pod
-from runyard_sandbox.kubernetes.manifests import AGENTS, EXTENSIONS, Manifest
+from runyard_sandbox.kubernetes.manifests import AGENTS, Manifest
 from runyard_sandbox.kubernetes.pod import CONTAINER
 from runyard_sandbox.kubernetes.settings import KubernetesSettings
 from runyard_sandbox.provisioner import ExecResult
 from runyard_sandbox.remote import Credential, Refused, Remote
 
 _PLURALS = {
-    "Sandbox": f"apis/{AGENTS}", "SandboxClaim": f"apis/{EXTENSIONS}", "SandboxTemplate": f"apis/{EXTENSIONS}",
-    "SandboxWarmPool": f"apis/{EXTENSIONS}", "Secret": "api/v1", "Pod": "api/v1",
+    "Sandbox": f"apis/{AGENTS}",
+    "Secret": "api/v1",
+    "Pod": "api/v1",
+    "Service": "api/v1",
     "NetworkPolicy": "apis/networking.k8s.io/v1",
-}  # fmt: skip
+}
 _METRICS = "apis/metrics.k8s.io/v1beta1"
 _MANAGER = "runyard"
 

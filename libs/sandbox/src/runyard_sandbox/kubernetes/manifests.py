@@ -1,4 +1,4 @@
-"""The resources of a sandbox and of an installation: those of the agent-sandbox project (v1beta1), Secret, policy."""
+"""The resources of a sandbox (`agents.x-k8s.io/v1beta1`, Secret) and the policy of all of them."""
 
 import base64
 import re
@@ -6,20 +6,19 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from runyard_sandbox.kubernetes.labels import INSTALLATION, PURPOSE, annotations, labels
+from runyard_sandbox.kubernetes.labels import INSTALLATION, annotations, labels
 from runyard_sandbox.kubernetes.pod import pod_spec
 from runyard_sandbox.kubernetes.settings import KubernetesSettings
-from runyard_sandbox.provisioner import ProvisionFailed, Purpose, Spec
+from runyard_sandbox.provisioner import ProvisionFailed, Spec
 
 AGENTS = "agents.x-k8s.io/v1beta1"
-EXTENSIONS = "extensions.agents.x-k8s.io/v1beta1"
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 Manifest = dict[str, Any]
 
 
-def sandbox_manifest(spec: Spec, settings: KubernetesSettings) -> Manifest:
-    """A Sandbox: one pod that the controller keeps, suspends and resumes."""
+def sandbox_manifest(spec: Spec, settings: KubernetesSettings, *, proxy: str) -> Manifest:
+    """A Sandbox: one pod that the controller keeps, suspends and resumes. `proxy` is the address of our proxy."""
     manifest: Manifest = {
         "apiVersion": AGENTS,
         "kind": "Sandbox",
@@ -28,7 +27,7 @@ def sandbox_manifest(spec: Spec, settings: KubernetesSettings) -> Manifest:
             "operatingMode": "Running",
             "podTemplate": {
                 "metadata": {"labels": labels(spec, settings.installation), "annotations": annotations(spec)},
-                "spec": pod_spec(spec, settings, secret=spec.name if spec.env else None),
+                "spec": pod_spec(spec, settings, secret=spec.name if spec.env else None, proxy=proxy),
             },
         },
     }
@@ -57,72 +56,10 @@ def secret_manifest(spec: Spec, settings: KubernetesSettings, owner_uid: str) ->
     }
 
 
-def claim_manifest(spec: Spec, settings: KubernetesSettings, pool: str) -> Manifest:
-    """A SandboxClaim on a warm pool.
-
-    With environment variables the controller starts a new pod from the pool's template, and they stand in the
-    claim for whoever may read it; without, it hands over a pod that runs.
-    """
-    wanted: Manifest = {
-        "warmPoolRef": {"name": pool},
-        "additionalPodMetadata": {
-            "labels": labels(spec, settings.installation),
-            "annotations": annotations(spec),
-        },
-        "lifecycle": {"shutdownPolicy": "Delete"},
-    }
-    if spec.env:
-        wanted["env"] = [{"name": name, "value": value} for name, value in spec.env.items()]
-    if spec.expires_at is not None:
-        wanted["lifecycle"]["shutdownTime"] = _time(spec.expires_at)
-    return {
-        "apiVersion": EXTENSIONS,
-        "kind": "SandboxClaim",
-        "metadata": _metadata(spec, settings),
-        "spec": wanted,
-    }
-
-
-def template_manifest(spec: Spec, settings: KubernetesSettings) -> Manifest:
-    """The SandboxTemplate that a pool's sandboxes are made from; `spec` says everything but whose they are.
-
-    Its network policy is ours (`network_policy`), which selects pods by the installation's label.
-    """
-    ours = {INSTALLATION: settings.installation, PURPOSE: spec.purpose}
-    return {
-        "apiVersion": EXTENSIONS,
-        "kind": "SandboxTemplate",
-        "metadata": {"name": spec.name, "namespace": settings.namespace, "labels": ours},
-        "spec": {
-            "podTemplate": {"metadata": {"labels": ours}, "spec": pod_spec(spec, settings, secret=None)},
-            "networkPolicyManagement": "Unmanaged",
-            "envVarsInjectionPolicy": "Allowed",
-        },
-    }
-
-
-def pool_manifest(purpose: Purpose, settings: KubernetesSettings, *, template: str, replicas: int) -> Manifest:
-    """The SandboxWarmPool that keeps `replicas` sandboxes of a template running ahead of need."""
-    return {
-        "apiVersion": EXTENSIONS,
-        "kind": "SandboxWarmPool",
-        "metadata": {
-            "name": settings.warm_pools[purpose],
-            "namespace": settings.namespace,
-            "labels": {INSTALLATION: settings.installation, PURPOSE: purpose},
-        },
-        "spec": {"replicas": replicas, "sandboxTemplateRef": {"name": template}},
-    }
-
-
 def network_policy(settings: KubernetesSettings) -> Manifest:
     """Nothing in or out of any sandbox but to the egress proxy (and from whoever serves previews)."""
     reach = settings.reach
-    egress: list[Manifest] = [{"to": [_pods(reach.proxy)], "ports": [_port("TCP", port) for port in reach.proxy_ports]}]
-    if reach.dns:
-        system = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}
-        resolver = {**system, **_pods({"k8s-app": "kube-dns"})}
-        egress.append({"to": [resolver], "ports": [_port("UDP", 53), _port("TCP", 53)]})
+    doors = [*(_port("TCP", port) for port in reach.proxy_ports), _port("UDP", reach.names_port)]
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -135,7 +72,7 @@ def network_policy(settings: KubernetesSettings) -> Manifest:
             "podSelector": {"matchLabels": {INSTALLATION: settings.installation}},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [] if reach.callers is None else [{"from": [_pods(reach.callers)]}],
-            "egress": egress,
+            "egress": [{"to": [_pods(reach.proxy)], "ports": doors}],
         },
     }
 

@@ -3,15 +3,18 @@
 from typing import Any
 
 from runyard_sandbox.kubernetes.settings import KubernetesSettings
-from runyard_sandbox.provisioner import Limits, Mount, ProvisionFailed, Spec
+from runyard_sandbox.provisioner import PROXY_NAME, Limits, Mount, ProvisionFailed, Spec
 
 CONTAINER = "sandbox"
 _VOLUME = "shared"
 _SECRETS_BYTES = 1024 * 1024
 
 
-def pod_spec(spec: Spec, settings: KubernetesSettings, *, secret: str | None) -> dict[str, Any]:
+def pod_spec(spec: Spec, settings: KubernetesSettings, *, secret: str | None, proxy: str) -> dict[str, Any]:
     """A PodSpec. Environment variables come from a Secret, so that reading pods does not read tokens.
+
+    It knows one name, that of the proxy. All others it asks the proxy for, which knows none: whoever may ask the
+    cluster's DNS can tell the outside anything by the names that it asks for.
 
     `Limits.processes` has no field here: it is the kubelet's `podPidsLimit`. A pod that has ended is not
     started again: what ends a sandbox is told, and decided on by whoever asked for it.
@@ -25,6 +28,9 @@ def pod_spec(spec: Spec, settings: KubernetesSettings, *, secret: str | None) ->
     pod: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
+        "hostAliases": [{"ip": proxy, "hostnames": [PROXY_NAME]}],
+        "dnsPolicy": "None",
+        "dnsConfig": {"nameservers": [proxy]},
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": 10,
         # No fsGroup: for it the whole of the shared storage would be given to this group, file by file.

@@ -20,7 +20,6 @@ from runyard_sandbox.provisioner import (
     NotSupported,
     NotThere,
     ProvisionFailed,
-    Purpose,
     Sandbox,
     SandboxFault,
     Spec,
@@ -32,7 +31,7 @@ from runyard_sandbox.timestamps import log_line
 
 @dataclass(frozen=True, slots=True)
 class _Ours:
-    """A Sandbox or SandboxClaim of this installation, and its pod if there is one."""
+    """A Sandbox of this installation, and its pod if there is one."""
 
     resource: manifests.Manifest
     whose: Identity
@@ -60,37 +59,23 @@ class KubernetesProvisioner:
             raise EngineAway(f"Kubernetes: our account may not make sandboxes in {self._settings.namespace}")
 
     async def provision(self, spec: Spec) -> Sandbox:
-        """Creates a Sandbox (or claims one from a warm pool) and waits until its container runs.
+        """Creates a Sandbox and waits until its container runs.
 
         Raises:
             ProvisionFailed: refused, or its pod does not run; it is gone again.
             EngineAway: the server does not answer; what was made is taken up the next time.
         """
-        pool = self._settings.warm_pools.get(spec.purpose)
-        is_claimed = pool is not None and not spec.mounts and spec.image is None and spec.command is None
-        wanted = (
-            manifests.claim_manifest(spec, self._settings, pool)
-            if pool is not None and is_claimed
-            else manifests.sandbox_manifest(spec, self._settings)
-        )
         try:
+            wanted = manifests.sandbox_manifest(spec, self._settings, proxy=await self._proxy())
             await self._api.apply(manifests.network_policy(self._settings))
             resource = await self._created(wanted, spec)
-            if spec.env and not is_claimed:
+            if spec.env:
                 await self._with_environment(spec, str(resource["metadata"]["uid"]))
             return await self._until_running(spec.name)
         except Refused as error:
             raise ProvisionFailed(str(error)) from None
         except NotThere:
             raise ProvisionFailed("somebody removed it while it was started") from None
-
-    async def prepare_pool(self, spec: Spec, *, replicas: int) -> None:
-        """Keeps `replicas` sandboxes like `spec` running ahead of need, in the purpose's configured pool."""
-        await self._api.apply(manifests.network_policy(self._settings))
-        await self._api.apply(manifests.template_manifest(spec, self._settings))
-        purpose: Purpose = spec.purpose
-        pool = manifests.pool_manifest(purpose, self._settings, template=spec.name, replicas=replicas)
-        await self._api.apply(pool)
 
     async def exec(
         self,
@@ -154,7 +139,7 @@ class KubernetesProvisioner:
 
     async def delete(self, name: str) -> None:
         """Removes it with its pod and its Secret."""
-        for kind in ("Sandbox", "Secret", *(("SandboxClaim",) if self._settings.warm_pools else ())):
+        for kind in ("Sandbox", "Secret"):
             there = await self._api.find(kind, name)
             if there is not None and self._is_ours(there):
                 await self._api.delete(kind, name)
@@ -167,9 +152,7 @@ class KubernetesProvisioner:
     async def list(self) -> list[Sandbox]:
         """All of this installation."""
         selector = f"{INSTALLATION}={self._settings.installation}"
-        resources = list((await self._api.list("Sandbox", selector))[0])
-        if self._settings.warm_pools:
-            resources += (await self._api.list("SandboxClaim", selector))[0]
+        resources, _ = await self._api.list("Sandbox", selector)
         pods = {pod["metadata"]["labels"].get(NAME): pod for pod in (await self._api.list("Pod", selector))[0]}
         marked = ((resource, identity(resource)) for resource in resources)
         return [_Ours(one, whose, pods.get(whose.name)).seen() for one, whose in marked if whose is not None]
@@ -193,6 +176,16 @@ class KubernetesProvisioner:
     async def close(self) -> None:
         """Lets go of the cluster; what runs goes on."""
         await self._api.close()
+
+    async def _proxy(self) -> str:
+        """The address of our proxy. It is asked for each time: somebody may have made the Service anew."""
+        name = self._settings.reach.service
+        service = await self._api.find("Service", name)
+        address = str((service or {}).get("spec", {}).get("clusterIP") or "None")
+        if address == "None":
+            where = self._settings.namespace
+            raise ProvisionFailed(f"there is no Service {name} with an address of its own in {where}")
+        return address
 
     async def _created(self, manifest: manifests.Manifest, spec: Spec) -> manifests.Manifest:
         try:
@@ -245,12 +238,8 @@ class KubernetesProvisioner:
             await self._set_mode(ours, "Suspended", at_rest=at_rest)
 
     async def _set_mode(self, ours: _Ours, mode: str, *, at_rest: str | None) -> None:
-        mark = {"metadata": {"annotations": {AT_REST: at_rest}}}
-        target = ours.whose.name
-        if ours.resource["kind"] == "SandboxClaim":
-            await self._api.patch("SandboxClaim", target, mark)
-            target = str(ours.resource.get("status", {}).get("sandbox", {}).get("name") or target)
-        await self._api.patch("Sandbox", target, {**mark, "spec": {"operatingMode": mode}})
+        change = {"metadata": {"annotations": {AT_REST: at_rest}}, "spec": {"operatingMode": mode}}
+        await self._api.patch("Sandbox", ours.whose.name, change)
 
     async def _pod_name(self, name: str) -> str:
         ours = await self._get(name)
@@ -266,8 +255,6 @@ class KubernetesProvisioner:
 
     async def _find(self, name: str) -> _Ours | None:
         resource = await self._api.find("Sandbox", name)
-        if resource is None and self._settings.warm_pools:
-            resource = await self._api.find("SandboxClaim", name)
         whose = None if resource is None else identity(resource)
         if resource is None or whose is None or not self._is_ours(resource):
             return None

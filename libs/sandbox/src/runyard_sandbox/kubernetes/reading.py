@@ -1,4 +1,4 @@
-"""What the API server says of a Sandbox (or a claim) and its pod, as a sandbox of ours. Pure."""
+"""What the API server says of a Sandbox and its pod, as a sandbox of ours. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _UNITS = {
 
 
 def sandbox(resource: Resource, whose: Identity, pod: Resource | None) -> Sandbox:
-    """A Sandbox or SandboxClaim and the pod behind it, if there is one."""
+    """A Sandbox and the pod behind it, if there is one."""
     seen = Sandbox(
         name=whose.name,
         native_id=str(resource["metadata"]["uid"]),

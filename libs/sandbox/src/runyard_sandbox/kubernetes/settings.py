@@ -1,6 +1,5 @@
 """What the Kubernetes provisioner has to be told, and how it is known inside a cluster."""
 
-import os
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,8 +8,6 @@ from pathlib import Path
 from runyard_sandbox.provisioner import Purpose
 from runyard_sandbox.remote import Patience
 from runyard_sandbox.shared import SharedFolder
-
-_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +24,8 @@ class Cluster:
         return True if self.authority is None else ssl.create_default_context(cafile=str(self.authority))
 
 
-def in_cluster(environ: Mapping[str, str] | None = None, account: Path = _ACCOUNT) -> Cluster:
-    """The cluster that this process is a pod of. The token is read anew each time: kubelet rotates it.
-
-    Raises:
-        KeyError: not in a cluster.
-    """
-    found = os.environ if environ is None else environ
-    host, port = found["KUBERNETES_SERVICE_HOST"], found.get("KUBERNETES_SERVICE_PORT", "443")
+def in_cluster(host: str, port: int, account: Path) -> Cluster:
+    """The cluster that this process is a pod of. The token is read anew each time: kubelet rotates it."""
     return Cluster(
         address=f"https://{f'[{host}]' if ':' in host else host}:{port}",
         token=lambda: (account / "token").read_text().strip(),
@@ -44,15 +35,18 @@ def in_cluster(environ: Mapping[str, str] | None = None, account: Path = _ACCOUN
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """What a sandbox may reach and be reached from, as labels of pods of its namespace."""
+    """What a sandbox may reach and be reached from: a Service, and labels of pods of its namespace."""
 
+    service: str
+    """Of the proxy; everything goes through it. Its address is the only name that a sandbox knows, and its
+    name server (port 53), which knows no name at all."""
     proxy: Mapping[str, str]
-    """The egress proxy; everything goes through it."""
+    """The pods behind it."""
     proxy_ports: tuple[int, ...] = (4222, 8086, 8080, 3128)
+    names_port: int = 5353
+    """Where the pods answer what comes to port 53 of the Service."""
     callers: Mapping[str, str] | None = None
     """Who may open connections to a sandbox: what serves previews. None: nobody."""
-    dns: bool = False
-    """Whether it may ask the cluster's DNS, which whatever it asks leaves the cluster by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +63,6 @@ class KubernetesSettings:
     """The PersistentVolumeClaim (ReadWriteMany) whose storage is `shared.root` on this host."""
     shared: SharedFolder | None = None
     user: str = "10001:10001"
-    warm_pools: Mapping[Purpose, str] = field(default_factory=dict[Purpose, str])
-    """SandboxWarmPools that sandboxes without mounts are claimed from."""
     start_seconds: float = 120
     poll_seconds: float = 0.5
     stats_seconds: float = 10

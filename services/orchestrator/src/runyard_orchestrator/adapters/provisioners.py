@@ -1,6 +1,6 @@
 """The provisioner that the settings ask for."""
 
-import os
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
@@ -9,9 +9,14 @@ from runyard_orchestrator.adapters.homes import owner_of
 from runyard_orchestrator.settings import Settings
 from runyard_sandbox import Provisioner
 from runyard_sandbox.docker import DockerProvisioner, DockerSettings, Forward, NetworkSettings
+from runyard_sandbox.provisioner import Purpose
+from runyard_sandbox.shared import SharedFolder
 
 NATS_INSIDE, LLM_INSIDE, APP_INSIDE = 4222, 8086, 8080
 _DECISIONS = 8087
+PROXY_PODS = {"app.kubernetes.io/component": "runyard-proxy"}
+PAGE_READERS = {"runyard/reads-previews": "true"}
+"""Pods of the gateway and of this service, in Kubernetes: they open pages of previews."""
 
 
 def provisioner_of(settings: Settings) -> Provisioner | None:
@@ -33,13 +38,15 @@ def provisioner_of(settings: Settings) -> Provisioner | None:
 
 def decisions_token(settings: Settings) -> str:
     """What the proxy shows when it asks whether a connection is allowed."""
+    if told := settings.sandbox_proxy_token.get_secret_value():
+        return told
     return derive_key(settings.jwt_secret_key, "egress")
 
 
 def _docker(settings: Settings) -> DockerSettings:
     return DockerSettings(
         installation=settings.sandbox_installation,
-        images={"agent": settings.sandbox_image, "preview": settings.sandbox_preview_image},
+        images=_images(settings),
         proxy_image=settings.sandbox_proxy_image or settings.sandbox_image.replace("{runner}", "codex"),
         network=NetworkSettings(
             forwards=(
@@ -74,24 +81,18 @@ def _forward(port: int, url: str) -> Forward:
 
 def _dokploy(settings: Settings) -> Provisioner:
     from runyard_sandbox.dokploy import DokployProvisioner, DokploySettings  # noqa: PLC0415 - most have none
-    from runyard_sandbox.shared import SharedFolder  # noqa: PLC0415
 
-    if not (settings.dokploy_url and settings.dokploy_network and settings.dokploy_api_key.get_secret_value()):
-        raise ValueError("SANDBOX=dokploy needs DOKPLOY_URL, DOKPLOY_API_KEY and DOKPLOY_NETWORK")
-    shared = settings.sandbox_shared_folder
     return DokployProvisioner(
         DokploySettings(
-            address=settings.dokploy_url,
+            address=settings.dokploy_url or "",
             api_key=settings.dokploy_api_key.get_secret_value(),
             installation=settings.sandbox_installation,
-            images={"agent": settings.sandbox_image, "preview": settings.sandbox_preview_image},
-            network=settings.dokploy_network,
-            shared=SharedFolder(shared) if shared else None,
-            shared_there=PurePosixPath(settings.dokploy_shared_folder) if settings.dokploy_shared_folder else None,
-            shared_read_only_there=PurePosixPath(settings.dokploy_read_only_folder)
-            if settings.dokploy_read_only_folder
-            else None,
-            image_user=settings.sandbox_user or "10001:10001",
+            images=_images(settings),
+            network=settings.dokploy_network or "",
+            shared=_shared(settings),
+            shared_there=PurePosixPath(settings.dokploy_shared_folder or ""),
+            shared_read_only_there=PurePosixPath(settings.dokploy_read_only_folder or ""),
+            image_user=owner_of(settings.sandbox_user),
             accept_unhardened=settings.dokploy_accept_unhardened,
         )
     )
@@ -100,23 +101,30 @@ def _dokploy(settings: Settings) -> Provisioner:
 def _kubernetes(settings: Settings) -> Provisioner:
     from runyard_sandbox.kubernetes import KubernetesProvisioner, KubernetesSettings, Reach  # noqa: PLC0415
     from runyard_sandbox.kubernetes.settings import in_cluster  # noqa: PLC0415
-    from runyard_sandbox.shared import SharedFolder  # noqa: PLC0415
 
-    if "KUBERNETES_SERVICE_HOST" not in os.environ:
-        raise ValueError("SANDBOX=kubernetes works in a cluster only: this process is no pod of one")
-    shared = settings.sandbox_shared_folder
     return KubernetesProvisioner(
         KubernetesSettings(
-            cluster=in_cluster(),
+            cluster=in_cluster(
+                settings.kubernetes_service_host or "", settings.kubernetes_service_port, settings.kubernetes_account
+            ),
             namespace=settings.kubernetes_namespace,
             installation=settings.sandbox_installation,
-            images={"agent": settings.sandbox_image, "preview": settings.sandbox_preview_image},
-            reach=Reach(proxy={"app.kubernetes.io/component": "runyard-proxy"}),
+            images=_images(settings),
+            reach=Reach(service=settings.kubernetes_proxy_service, proxy=PROXY_PODS, callers=PAGE_READERS),
             claim=settings.kubernetes_claim,
-            shared=SharedFolder(shared) if shared else None,
-            user=settings.sandbox_user or "10001:10001",
+            shared=_shared(settings),
+            user=owner_of(settings.sandbox_user),
         )
     )
+
+
+def _images(settings: Settings) -> Mapping[Purpose, str]:
+    """Of what names none itself: an agent's container is always told its runner's."""
+    return {"preview": settings.sandbox_preview_image}
+
+
+def _shared(settings: Settings) -> SharedFolder | None:
+    return SharedFolder(settings.sandbox_shared_folder) if settings.sandbox_shared_folder else None
 
 
 __all__ = ["decisions_token", "provisioner_of"]
