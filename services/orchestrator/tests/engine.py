@@ -17,6 +17,7 @@ from runyard_sandbox import (
     NotThere,
     ProvisionFailed,
     Sandbox,
+    SandboxFault,
     Spec,
     Stats,
 )
@@ -49,6 +50,8 @@ class MemoryEngine:
     can_pause: bool = True
     failures: list[ProvisionFailed] = field(default_factory=list[ProvisionFailed])
     """What the next provisions come to."""
+    refusals: dict[str, SandboxFault] = field(default_factory=dict[str, SandboxFault])
+    """What `start` or `delete` comes to, as long as it is in here."""
     held: dict[str, Held] = field(default_factory=dict[str, Held])
     specs: list[Spec] = field(default_factory=list[Spec])
     """Of all containers that were ever made."""
@@ -122,7 +125,7 @@ class MemoryEngine:
             self._end(name, status="stopped", exit_code=143, what="die")
 
     async def start(self, name: str) -> Sandbox:
-        await self._answer()
+        await self._answer("start")
         held = self._get(name)
         if held.sandbox.status == "stopped":
             held.sandbox = replace(held.sandbox, status="running", exit_code=None, out_of_memory=False)
@@ -141,7 +144,7 @@ class MemoryEngine:
         self._be(name, status="running")
 
     async def delete(self, name: str) -> None:
-        await self._answer()
+        await self._answer("delete")
         if name in self.held:
             self._end(name, status="stopped", exit_code=137, what="destroy")
             del self.held[name]
@@ -210,10 +213,12 @@ class MemoryEngine:
             task.cancel()
         await asyncio.gather(*self._processes, return_exceptions=True)
 
-    async def _answer(self) -> None:
+    async def _answer(self, asked: str = "") -> None:
         await asyncio.sleep(0)
         if self.is_away:
             raise EngineAway("the engine does not answer")
+        if asked in self.refusals:
+            raise self.refusals[asked]
 
     def _get(self, name: str) -> Held:
         if name not in self.held:

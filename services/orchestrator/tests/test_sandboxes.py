@@ -1,16 +1,19 @@
 """A session's container comes, goes and comes back as its runs need it, on real NATS and PostgreSQL."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
-from runyard_chassis import Database
+from runyard_chassis import Database, Service
 from runyard_chassis.tokens import SESSION_AUDIENCE, SESSION_KEY, Tokens, derive_key
 from runyard_events.catalogue import SandboxRules
 from runyard_events.commands import DeleteSession, SetSandboxRules
 from runyard_events.topology import COMMANDS, sandbox_durable
 from runyard_orchestrator.app import PACKAGE, build
 from runyard_orchestrator.store.tables import SCHEMA
-from runyard_sandbox import ProvisionFailed
+from runyard_sandbox import ProvisionFailed, SandboxFault
 
 from .conftest import KEY
 from .test_store import caught_up, contents
@@ -90,6 +93,61 @@ async def test_a_container_that_keeps_dying_is_given_up_with_its_run(yard: Yard)
     assert statuses.count("requested") == 3
     assert statuses[-1] == "error"
     assert (await yard.world.types(session_id, run_id))[-2:] == ["ui.run.error", "run.error"]
+
+
+async def test_a_container_at_rest_that_cannot_be_started_again_is_replaced(yard: Yard) -> None:
+    async with yard.serving(sandbox_idle_seconds=1):
+        session_id = await yard.world.session()
+        await yard.ended(session_id, await yard.world.prompt(session_id))
+        await until(lambda: yard.engine.held[yard.name(session_id)].sandbox.status == "stopped")
+        yard.engine.refusals["start"] = SandboxFault("network 1f2e not found")
+        await yard.ended(session_id, await yard.world.prompt(session_id))
+    assert [one.epoch for one in yard.engine.specs] == [1, 2]
+    failed = (await yard.world.seen(session_id, "sandbox.error")).event.payload
+    assert (failed.reason, failed.message) == ("create_failed", "network 1f2e not found")
+
+
+async def test_what_fails_again_and_again_is_tried_more_and_more_seldom(yard: Yard) -> None:
+    async with yard.serving(reconcile_seconds=0.05) as service:
+        session_id = await yard.world.session()
+        await yard.ended(session_id, await yard.world.prompt(session_id))
+        yard.engine.refusals["delete"] = SandboxFault("device or resource busy")
+        seen = watched(service)
+        await yard.world.ask(DeleteSession(session_id=session_id))
+        await until(lambda: seen["once"] >= 60)
+        # Each look at everything looks at it; what it is looked at besides does not become more and more.
+        assert seen["look_at"] <= seen["once"] + 15
+        yard.engine.refusals.clear()
+        await yard.world.seen(session_id, "sandbox.deleted")
+
+
+async def test_sessions_at_rest_are_not_looked_at_again_and_again(yard: Yard) -> None:
+    async with yard.serving(sandbox_idle_seconds=1) as service:
+        for _ in range(3):
+            session_id = await yard.world.session()
+            await yard.ended(session_id, await yard.world.prompt(session_id))
+        await until(lambda: {one.sandbox.status for one in yard.engine.held.values()} == {"stopped"})
+        seen = watched(service)
+        await until(lambda: seen["once"] >= 30)
+        assert seen["look_at"] <= 3 * 4
+
+
+def watched(service: Service) -> Counter[str]:
+    """How often the keeper looks at everything (`once`), and at one session (`look_at`), from now on."""
+    keeper, seen = service.app.state.sandboxing.keeper, Counter[str]()
+
+    def counted(name: str) -> Callable[..., Awaitable[None]]:
+        original = getattr(keeper, name)
+
+        async def count(*given: Any) -> None:
+            seen[name] += 1
+            await original(*given)
+
+        return count
+
+    for name in ("once", "look_at"):
+        setattr(keeper, name, counted(name))
+    return seen
 
 
 async def test_where_the_team_allows_it_a_plain_process_takes_over(yard: Yard) -> None:

@@ -43,7 +43,7 @@ from runyard_orchestrator.domain.situation import (
 from runyard_orchestrator.domain.state import State
 from runyard_orchestrator.handlers.desk import Desk
 from runyard_orchestrator.store.reading import SessionKey
-from runyard_sandbox import NotSupported, ProvisionFailed, SandboxFault
+from runyard_sandbox import EngineAway, NotSupported, NotThere, ProvisionFailed, SandboxFault
 from runyard_sandbox import Sandbox as Container
 
 logger = structlog.get_logger(__name__)
@@ -129,9 +129,10 @@ class Steps:
         async with self._slots:
             try:
                 container = await self._containers.provision(key, at, name)
-            except ProvisionFailed as error:
-                failed = SandboxError(epoch=at.sandbox.epoch, reason=error.reason, message=str(error))
-                return await self._record(key, at, failed, cause)
+            except EngineAway:
+                raise
+            except SandboxFault as error:
+                return await self._failed(key, at, error, cause)
         return await self._came_up(key, at, container, cause)
 
     async def _set_going(self, key: SessionKey, at: Situation, step: Start | Resume, cause: Cause) -> Sandbox:
@@ -143,12 +144,22 @@ class Steps:
                 container = await self._containers.provisioner.find(step.name)
             else:
                 container = await self._containers.start(step.name)
-        except ProvisionFailed as error:
-            failed = SandboxError(epoch=at.sandbox.epoch, reason=error.reason, message=str(error))
-            return await self._record(key, at, failed, cause)
+        except EngineAway:
+            raise
+        except NotThere:
+            return at.sandbox
+        except SandboxFault as error:
+            return await self._failed(key, at, error, cause)
         if container is None or (isinstance(step, Resume) and at.sandbox.status == "running"):
             return at.sandbox
         return await self._came_up(key, at, container, cause)
+
+    async def _failed(self, key: SessionKey, at: Situation, error: SandboxFault, cause: Cause) -> Sandbox:
+        """Whatever the engine's reason: tried again without end, the run would never end."""
+        reason = error.reason if isinstance(error, ProvisionFailed) else "create_failed"
+        return await self._record(
+            key, at, SandboxError(epoch=at.sandbox.epoch, reason=reason, message=str(error)), cause
+        )
 
     async def _pause(self, key: SessionKey, at: Situation, name: str, cause: Cause) -> Sandbox:
         assert self._containers is not None  # noqa: S101 - as above

@@ -6,7 +6,7 @@ follows from the log, what is from the engine. An engine that does not answer pr
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol, runtime_checkable
@@ -18,7 +18,7 @@ from runyard_events import Conflict, EventError, LogUnavailable, derived_id
 from runyard_events.database import DATABASE_FAULTS
 from runyard_events.subjects import parse
 from runyard_events.tasks import end_tasks
-from runyard_orchestrator.adapters.containers import Containers, owner_of_container
+from runyard_orchestrator.adapters.containers import Containers
 from runyard_orchestrator.adapters.engine_watch import EngineWatch
 from runyard_orchestrator.adapters.homes import Homes
 from runyard_orchestrator.adapters.leadership import Leadership
@@ -36,6 +36,7 @@ from runyard_orchestrator.domain.situation import (
 )
 from runyard_orchestrator.domain.state import State
 from runyard_orchestrator.domain.upkeep import next_step
+from runyard_orchestrator.handlers.census import Census
 from runyard_orchestrator.handlers.desk import Desk
 from runyard_orchestrator.handlers.sandbox_steps import Steps
 from runyard_orchestrator.handlers.warm_pool import WarmPool
@@ -49,11 +50,15 @@ logger = structlog.get_logger(__name__)
 _AT_ONCE = 1000
 _MOST_STEPS = 40
 _AGAIN_SECONDS = 1.0
+_LONGEST_PAUSE = 30.0
 _CATCH_UP_SECONDS = 5.0
 _REMEMBERED = 4096
 _AWAY = (LogUnavailable, *DATABASE_FAULTS)
-
-_REAP_SECONDS = 60.0
+_AT_WORK = frozenset({"creating", "running", "paused", "error"})
+_THOROUGH = 12
+"""Every so many looks at everything those at rest are looked at too, and what is nobody's is removed."""
+_READERS = 8
+"""Looks that read the rows at the same time: commands need the database's connections too."""
 
 Attend = Callable[[SessionKey, Sandbox | None], None]
 
@@ -102,11 +107,14 @@ class Sandboxes:
         self._due: set[SessionKey] = set()
         self._awake = asyncio.Event()
         self._at_work: dict[SessionKey, asyncio.Task[None]] = {}
+        self._timers: dict[SessionKey, asyncio.TimerHandle] = {}
+        self._tries: dict[SessionKey, int] = {}
         self._hints: dict[SessionKey, list[Container]] = {}
         self._written: dict[SessionKey, Sandbox] = {}
         self._names: dict[str, SessionKey] = {}
-        self._strangers: set[str] = set()
-        self._reaped_at = -_REAP_SECONDS
+        self._census = Census(rows, self._written_epoch)
+        self._reading = asyncio.Semaphore(_READERS)
+        self._looks = 0
 
     def wake(self, key: SessionKey) -> None:
         """Something about this session has changed: look at it."""
@@ -123,6 +131,8 @@ class Sandboxes:
                 if self._containers is not None:
                     tasks.create_task(self._listen(self._containers))
         finally:
+            for timer in self._timers.values():
+                timer.cancel()
             await end_tasks(*self._at_work.values())
 
     async def once(self) -> None:
@@ -132,16 +142,18 @@ class Sandboxes:
             LogUnavailable, one of DATABASE_FAULTS: something is away; nothing is concluded from what could not be seen.
         """
         if not await self._leadership.held():
+            self._looks = 0
             self.stood_down()
             return
-        found = await self._all_containers()
+        is_thorough = self._looks % _THOROUGH == 0
         keys = set(await self._rows.to_be_looked_after(_AT_ONCE))
-        keys |= set(await self._rows.owners(await self._homes.all()))
-        if found is not None:
-            keys |= await self._owners(found)
+        owned = await self._owned()
+        keys |= {key for key, held in owned.items() if is_thorough or any(one.status in _AT_WORK for one in held)}
+        if is_thorough:
+            keys |= set(await self._rows.forgettable(await self._homes.all()))
             await self._reap_leftovers()
-        for key in sorted(keys):
-            self._due.add(key)
+        self._looks += 1
+        self._due |= keys
         self._awake.set()
 
     async def look_at(self, key: SessionKey) -> None:
@@ -197,6 +209,8 @@ class Sandboxes:
             for key in sorted(self._due):
                 if key not in self._at_work:
                     self._due.discard(key)
+                    if (timer := self._timers.pop(key, None)) is not None:
+                        timer.cancel()
                     task = asyncio.create_task(self._safely(key))
                     self._at_work[key] = task
                     task.add_done_callback(lambda _, key=key: self._done(key))
@@ -218,10 +232,11 @@ class Sandboxes:
             self._written.pop(key, None)
             self._later(key, 0.0)
         except (*_AWAY, EventError, Problem, SandboxFault) as error:
-            logger.warning("sandbox.postponed", session_id=key.session_id, error=str(error) or type(error).__name__)
-            self._later(key, _AGAIN_SECONDS)
+            self._postpone(key, error)
         except Exception:
             logger.exception("sandbox.failed", session_id=key.session_id)
+        else:
+            self._tries.pop(key, None)
 
     async def _listen(self, containers: Containers) -> None:
         """What the engine tells of containers; while it is away, asks whether it is back."""
@@ -240,56 +255,33 @@ class Sandboxes:
             with contextlib.suppress(*_AWAY):
                 await self.once()
 
-    async def _all_containers(self) -> list[Container] | None:
+    async def _owned(self) -> dict[SessionKey, list[Container]]:
+        """The engine's containers by session; none while it does not answer."""
         if self._containers is None:
-            return []
+            return {}
         try:
             found = await self._containers.provisioner.list()
         except SandboxFault as error:
             self.engine.away(str(error))
-            return None
+            return {}
         self.engine.answered()
-        return [one for one in found if one.purpose == "agent"]
-
-    async def _owners(self, found: Sequence[Container]) -> set[SessionKey]:
-        """The sessions of these containers; those that belong to nobody go when they were seen twice."""
-        keys = {owner_of_container(one) for one in found}
-        known = set(await self._rows.owners([key.session_id for key in keys]))
-        by_key: dict[SessionKey, list[Container]] = {}
-        strange: set[str] = set()
-        for one in found:
-            key = owner_of_container(one)
-            epoch = (await self._sandbox(key)).epoch if key in known else -1
-            if one.epoch > epoch:
-                strange.add(one.name)
-            else:
-                by_key.setdefault(key, []).append(one)
+        owned = await self._census.take(self._containers, [one for one in found if one.purpose == "agent"])
+        for key, held in owned.items():
+            for one in held:
                 self._know(one.name, key)
-        await self._reap(name for name in strange if name in self._strangers)
-        self._strangers = strange
-        self._hints.update(by_key)
-        return keys & known
+        self._hints = {key: held for key, held in owned.items() if held}
+        return owned
 
     async def _reap_leftovers(self) -> None:
-        """At the start and from time to time: whatever a killed process of ours left between two steps."""
+        """Whatever a killed process of ours left between two steps."""
         provisioner = self._containers.provisioner if self._containers else None
-        if not isinstance(provisioner, Reaping) or self.engine.clock() - self._reaped_at < _REAP_SECONDS:
+        if not isinstance(provisioner, Reaping):
             return
-        self._reaped_at = self.engine.clock()
         try:
             for one in await provisioner.reap():
                 logger.warning("sandbox.leftover_removed", leftover=repr(one))
         except SandboxFault as error:
             self.engine.away(str(error))
-
-    async def _reap(self, names: Iterable[str]) -> None:
-        for name in names:
-            logger.warning("sandbox.orphan_removed", name=name)
-            if self._containers is not None:
-                try:
-                    await self._containers.delete(name)
-                except SandboxFault as error:
-                    logger.warning("sandbox.orphan_kept", name=name, error=str(error))
 
     async def _containers_of(self, key: SessionKey, at: Situation, seen: Sequence[Container]) -> list[Container] | None:
         """Those that may be there; None while the engine does not answer."""
@@ -314,7 +306,8 @@ class Sandboxes:
         return found
 
     async def _situation(self, key: SessionKey) -> Situation:
-        state, sandbox = await self._desk.rows.state(key), await self._sandbox(key)
+        async with self._reading:
+            state, sandbox = await self._desk.rows.state(key), await self._sandbox(key)
         has_home, may_warm = False, False
         if sandbox.status == "absent" and state.session.status == "ready" and not state.session.active_run_id:
             may_warm = await self._pool.has_room(key)
@@ -326,6 +319,9 @@ class Sandboxes:
         """The newest that is known: the rows may not show yet what this process wrote."""
         stored, written = await self._rows.sandbox(key), self._written.get(key)
         return written if written is not None and written.stream_seq > stored.stream_seq else stored
+
+    def _written_epoch(self, key: SessionKey) -> int:
+        return self._written[key].epoch if key in self._written else 0
 
     def _remember(self, key: SessionKey, sandbox: Sandbox) -> None:
         self._written.pop(key, None)
@@ -340,11 +336,16 @@ class Sandboxes:
             del self._names[next(iter(self._names))]
 
     def _later(self, key: SessionKey, seconds: float) -> None:
-        asyncio.get_running_loop().call_later(seconds, self._due_again, key)
+        """One of these per session: those that wait would otherwise become more with every look."""
+        if (timer := self._timers.pop(key, None)) is not None:
+            timer.cancel()
+        self._timers[key] = asyncio.get_running_loop().call_later(seconds, self.wake, key)
 
-    def _due_again(self, key: SessionKey) -> None:
-        self._due.add(key)
-        self._awake.set()
+    def _postpone(self, key: SessionKey, error: Exception) -> None:
+        """Later and later, as long as it fails."""
+        tries = self._tries[key] = self._tries.get(key, 0) + 1
+        logger.warning("sandbox.postponed", session_id=key.session_id, error=str(error) or type(error).__name__)
+        self._later(key, min(_AGAIN_SECONDS * 2 ** (tries - 1), _LONGEST_PAUSE))
 
 
 def situation_of(
