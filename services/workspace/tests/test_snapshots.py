@@ -14,9 +14,11 @@ import pytest
 
 from runyard_workspace.adapters.diffs import DiffLimits, Diffs
 from runyard_workspace.adapters.git import Git, GitError
+from runyard_workspace.adapters.mirror import Mirror, Mirrored
 from runyard_workspace.adapters.place import Place
 from runyard_workspace.adapters.snapshots import Checkpoint, Snapshots
 from runyard_workspace.adapters.staging import Staging
+from runyard_workspace.adapters.tree import Tree
 from runyard_workspace.adapters.weighing import SnapshotLimits
 from runyard_workspace.adapters.worktrees import Worktrees, place_of
 from runyard_workspace.domain.diff import FileChange, totals
@@ -442,3 +444,33 @@ async def test_what_is_swapped_for_a_link_while_it_is_read_is_not_followed(desk:
     kept = git(tmp_path, "hash-object", str(secret))
     objects = git(desk.at.common_dir, "cat-file", "--batch-all-objects", "--batch-check=%(objectname)").split()
     assert kept not in objects
+
+
+class _Swapping(Tree):
+    """A worktree whose agent puts a folder in the place of a link as soon as that was looked at."""
+
+    def __init__(self, root: Path, name: str, prepared: str) -> None:
+        super().__init__(root)
+        self._name, self._prepared = root / name, root / prepared
+
+    def link(self, parts: tuple[str, ...]) -> str:
+        found = super().link(parts)
+        self._name.unlink()
+        self._prepared.rename(self._name)
+        return found
+
+
+def test_a_link_that_becomes_a_folder_leads_no_copy_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent could otherwise make files of the host: jobs, keys, hooks."""
+    worktree, host, copies = (tmp_path / name for name in ("worktree", "host", "copies"))
+    for folder in (worktree, host, copies, worktree / "prepared"):
+        folder.mkdir()
+    (worktree / "a").symlink_to(host)
+    (worktree / "prepared" / "job").write_text("of the agent's making")
+    mirror = Mirror(worktree, copies, tmp_path)
+    monkeypatch.setattr(mirror, "_tree", _Swapping(worktree, "a", "prepared"))
+
+    copied = mirror.bring([b"a", b"a/job"], 1000)
+
+    assert list(host.iterdir()) == []
+    assert copied == Mirrored((b"a",), (), (b"a/job",))

@@ -2,7 +2,8 @@
 
 Git looks at a name and then opens it. A container that goes on working could put a link there in between, and
 Git would keep a file of the host in objects that the container can read. So the files are copied out of the
-tree without following a link, and Git reads the copies.
+tree without following a link, and Git reads the copies. Nor is one followed among the copies: what was a link
+when it was copied may be a folder by the time its files are.
 """
 
 import os
@@ -26,12 +27,12 @@ class Mirrored:
 
 
 class Mirror:
-    """Copies files of a worktree into a folder. `common` is the repository that submodules may be kept in."""
+    """Copies files of a worktree into an empty folder. `common`: the repository that submodules may be kept in."""
 
     def __init__(self, worktree: Path, folder: Path, common: Path) -> None:
         self._tree = Tree(worktree)
         self._worktree = worktree
-        self._folder = folder
+        self._copies = Tree(folder)
         self._common = common
 
     def bring(self, paths: Iterable[bytes], limit: int) -> Mirrored:
@@ -55,14 +56,12 @@ class Mirror:
         return Mirrored(tuple(files), tuple(submodules), tuple(skipped))
 
     def _copy(self, parts: tuple[str, ...], kind: str | None, limit: int) -> int:
-        target = self._folder.joinpath(*parts)
-        target.parent.mkdir(parents=True, exist_ok=True)
         if kind is None:
             return 0
         if kind == "symlink":
-            target.symlink_to(self._tree.link(parts))
+            self._copies.make_link(parts, self._tree.link(parts))
             return 0
-        return self._tree.copy(parts, target, limit)
+        return self._tree.copy(parts, self._copies, limit)
 
     def _commit_of(self, parts: tuple[str, ...]) -> str | None:
         """The commit that a submodule stands at, if its repository is in the worktree or in ours."""

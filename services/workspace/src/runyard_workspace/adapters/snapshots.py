@@ -172,13 +172,12 @@ class Snapshots:
             )  # fmt: skip
         if not plan.add:
             return ()
-        mirror = Mirror(own.work_tree, folder, own.common_dir)
+        mirror = Mirror(own.work_tree, await asyncio.to_thread(_folder, folder), own.common_dir)
         copied = await asyncio.to_thread(mirror.bring, plan.add, self._limits.total_bytes)
         if copied.submodules:
             entries = b"".join(b"160000 %s\t%s\0" % (commit.encode(), path) for path, commit in copied.submodules)
             await self._git.output("update-index", "-z", "--index-info", at=own, stdin=entries, timeout=seconds)
         if copied.files:
-            await asyncio.to_thread(_folder, folder)
             await self._git.output(
                 "update-index", "--add", "--replace", "--remove", "-z", "--stdin",
                 at=replace(own, work_tree=folder), stdin=literal(copied.files), settings=filters, timeout=seconds,

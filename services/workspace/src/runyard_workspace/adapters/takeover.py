@@ -16,7 +16,7 @@ from runyard_workspace.adapters.clean_room import CleanRooms
 from runyard_workspace.adapters.git import Git, GitError, GitTimeout
 from runyard_workspace.adapters.git_folder import GitFolder
 from runyard_workspace.adapters.place import Place
-from runyard_workspace.adapters.tree import TooMuch, TreeError
+from runyard_workspace.adapters.tree import TooMuch, Tree, TreeError
 
 INCOMING = "refs/heads/incoming"
 _HEADER = re.compile(rb"(?:commit|tree|blob|tag) (\d{1,15})\0")
@@ -100,18 +100,18 @@ class Takeover:
 
     def _copy_out(self, source: GitFolder, quarantine: Path, objects: list[str], packs: tuple[str, ...]) -> list[Path]:
         left, unpacked = self.limits.copied_bytes, self.limits.total_bytes
+        ours = Tree(quarantine)
         for name in objects:
-            target = quarantine / "objects" / name[:2] / name[2:]
-            target.parent.mkdir(exist_ok=True)
-            left -= source.copy(("objects", name[:2], name[2:]), target, left)
-            unpacked -= _unpacked_size(target, self.limits.object_bytes)
+            parts = ("objects", name[:2], name[2:])
+            left -= source.copy(parts, ours, left)
+            unpacked -= _unpacked_size(quarantine.joinpath(*parts), self.limits.object_bytes)
             if unpacked < 0:
                 raise TooMuch("The commits bring more than is taken over at once.")
         copied: list[Path] = []
         for number, name in enumerate(packs):
-            target = quarantine / "objects" / "pack" / f"pack-{number:040x}.pack"
-            left -= source.copy(("objects", "pack", name), target, left)
-            copied.append(target)
+            target = ("objects", "pack", f"pack-{number:040x}.pack")
+            left -= source.copy(("objects", "pack", name), ours, left, name=target)
+            copied.append(quarantine.joinpath(*target))
         return copied
 
     async def _weigh(self, pack: Path, at: Place) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK the opening of a pipe would wait for somebody at its other end.
@@ -92,23 +92,33 @@ class Tree:
             finally:
                 os.close(file)
 
-    def copy(self, parts: tuple[str, ...], target: Path, limit: int) -> int:
-        """Copies a file to a new one at `target`, whatever its size was said to be; returns how many bytes it had.
+    def copy(self, parts: tuple[str, ...], into: "Tree", limit: int, *, name: tuple[str, ...] | None = None) -> int:
+        """Copies a file to a new one of another tree, whatever its size was said to be; returns how many bytes it had.
+
+        There it has the same path, or that of `name`.
 
         Raises:
             TooMuch: it has more than `limit` bytes.
-            TreeError: as `read`.
+            TreeError: as `read`; or, in the other tree, it is there already or a link is on the way.
         """
-        with self._folder(parts[:-1]) as folder, translated():
+        target = name or parts
+        there_in = into._folder(target[:-1], make=True)  # noqa: SLF001 - it is a tree as well
+        with self._folder(parts[:-1]) as folder, there_in as there, translated():
             expect_file(os.stat(parts[-1], dir_fd=folder, follow_symlinks=False))
             file = os.open(parts[-1], READ, dir_fd=folder)
             try:
                 state = expect_file(os.fstat(file))
-                size = _copy_all(file, target, limit)
-                target.chmod(0o755 if state.executable else 0o644)
+                with os.fdopen(os.open(target[-1], WRITE, 0o644, dir_fd=there), "wb") as out:
+                    size = _copy_all(file, out, limit)
+                    os.fchmod(out.fileno(), 0o755 if state.executable else 0o644)
                 return size
             finally:
                 os.close(file)
+
+    def make_link(self, parts: tuple[str, ...], text: str) -> None:
+        """Makes a symbolic link where nothing is. Raises as `copy` does."""
+        with self._folder(parts[:-1], make=True) as folder, translated():
+            os.symlink(text, parts[-1], dir_fd=folder)
 
     def link(self, parts: tuple[str, ...]) -> str:
         """Where a symbolic link points to, in its own words. Raises as `read` does."""
@@ -238,14 +248,13 @@ def _read_all(file: int, offset: int, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def _copy_all(source: int, target: Path, limit: int) -> int:
+def _copy_all(source: int, out: IO[bytes], limit: int) -> int:
     size = 0
-    with target.open("xb") as out:
-        while chunk := os.read(source, 1024 * 1024):
-            size += len(chunk)
-            if size > limit:
-                raise TooMuch("The file is too large.")
-            out.write(chunk)
+    while chunk := os.read(source, 1024 * 1024):
+        size += len(chunk)
+        if size > limit:
+            raise TooMuch("The file is too large.")
+        out.write(chunk)
     return size
 
 
