@@ -138,11 +138,10 @@ class KubernetesProvisioner:
             await self.start(name)
 
     async def delete(self, name: str) -> None:
-        """Removes it with its pod and its Secret."""
-        for kind in ("Sandbox", "Secret"):
-            there = await self._api.find(kind, name)
-            if there is not None and self._is_ours(there):
-                await self._api.delete(kind, name)
+        """Removes it; its pod and its Secret belong to it and go with it."""
+        there = await self._api.find("Sandbox", name)
+        if there is not None and self._is_ours(there):
+            await self._api.delete("Sandbox", name)
 
     async def find(self, name: str) -> Sandbox | None:
         """One of them as it is now."""
