@@ -34,17 +34,25 @@ class Containers:
         return data
 
     async def reusable(self, spec: Spec) -> Json | None:
-        """The container that this very spec has made before; one that got no further than its creation is started."""
+        """The container that this very spec has made before; one that got no further than its creation is started.
+
+        None: there is none, or one that cannot be started and was removed.
+        """
         data = await self._engine.inspect_container(spec.name)
         if data is None:
             return None
         labels = part(data, "Config", "Labels")
         if not self._is_ours(data) or labels.get(OWNER) != spec.owner_id or epoch_of(labels) != spec.epoch:
             raise ProvisionFailed(f"the name {spec.name} is taken by something else")
-        if data["State"]["Status"] == "created":
+        if data["State"]["Status"] != "created":
+            return data
+        try:
             await self._engine.start_container(spec.name)
             return await self.get(spec.name)
-        return data
+        except Refused:
+            # Whoever made it did not come to its start, and has given its network back.
+            await self.remove(spec.name)
+            return None
 
     async def make(self, spec: Spec, place: Place | None) -> Json:
         """Creates and starts it.

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,13 @@ class Doorway:
             except OSError as error:
                 raise ProvisionFailed(f"the proxy's sockets cannot be served: {error}") from None
             there = await self._engine.inspect_container(self.name)
-            if there is not None and await self._is_present(there) and part(there, "State")["Running"]:
+            is_present = there is not None and await self._is_present(there)
+            if is_present and part(there or {}, "State")["Running"]:
                 return
             try:
-                if there is None or not await self._is_present(there):
+                if not is_present or not await self._started():
                     await self._replace(there)
-                await self._engine.start_container(self.name)
+                    await self._engine.start_container(self.name)
             except Refused as error:
                 raise ProvisionFailed(f"the proxy cannot be had: {error}") from None
             await self._until_listening()
@@ -67,6 +69,15 @@ class Doorway:
         except Refused as error:
             if "already exists" not in str(error):
                 raise
+
+    async def rejoin(self, networks: Collection[str]) -> None:
+        """Gives it back its places on these networks: it was made anew only half, or taken off them."""
+        there = await self._engine.inspect_container(self.name) or {}
+        missing = set(networks) - part(there, "NetworkSettings", "Networks").keys()
+        if missing:
+            for slot in await self._slots():
+                if slot.network in missing:
+                    await self.join(slot)
 
     async def leave(self, network: str) -> None:
         """Takes it away."""
@@ -104,10 +115,20 @@ class Doorway:
         await self._engine.create_container(self.name, self._arguments())
         if self._network.service_network is not None:
             await self._engine.connect(self._network.service_network, self.name)
+        for slot in await self._slots():
+            await self.join(slot)
+
+    async def _started(self) -> bool:
+        """Whether the one that is there could be started: one whose way out was taken away never can."""
+        try:
+            await self._engine.start_container(self.name)
+        except Refused:
+            return False
+        return True
+
+    async def _slots(self) -> list[Slot]:
         labels = labelled(of_kind(self._settings.installation, SESSION_NETWORK))
-        for network in await self._engine.networks(labels):
-            if (slot := slot_of(network)) is not None:
-                await self.join(slot)
+        return [slot for slot in map(slot_of, await self._engine.networks(labels)) if slot is not None]
 
     async def _make_uplink(self) -> None:
         if await self._engine.inspect_network(self._uplink) is not None:

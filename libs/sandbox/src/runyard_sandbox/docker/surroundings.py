@@ -6,7 +6,7 @@ import structlog
 
 from runyard_sandbox.docker.arguments import Place
 from runyard_sandbox.docker.doorway import Doorway
-from runyard_sandbox.docker.engine import Engine, Json, labelled, part
+from runyard_sandbox.docker.engine import Engine, Json, Refused, labelled, part
 from runyard_sandbox.docker.labels import ADDRESS, NETWORK, SANDBOX, of_kind, pages_of
 from runyard_sandbox.docker.networks import Networks
 from runyard_sandbox.docker.pages import Pages
@@ -59,7 +59,8 @@ class Surroundings:
             return
         try:
             await self._doorway.ensure()
-        except ProvisionFailed as error:
+            await self._doorway.rejoin(_networks_of(summaries))
+        except (ProvisionFailed, Refused) as error:
             _log.warning("sandbox.no_proxy", reason=str(error))
             return
         await self._networks.adopt(_networks_of(summaries))
@@ -74,11 +75,12 @@ class Surroundings:
 
     async def strangers(self) -> list[str]:
         """Containers on a sandbox's network that are neither it nor the proxy."""
-        ours = {_name(each) for each in await self._engine.containers(self._filter)} | {self._doorway.name}
         found: set[str] = set()
         for slot in await self._networks.all():
             network = await self._engine.inspect_network(slot.network) or {}
             found |= {str(each["Name"]) for each in part(network, "Containers").values()}
+        # Asked for in this order: a sandbox may have been made meanwhile.
+        ours = {_name(each) for each in await self._engine.containers(self._filter)} | {self._doorway.name}
         return sorted(found - ours)
 
     async def dismantle(self) -> None:

@@ -1,0 +1,131 @@
+"""What is left half made, or is taken away behind our back, is made good by the next look."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from runyard_sandbox import EngineAway, NotThere, SandboxFault
+from runyard_sandbox.docker.engine import Engine
+
+from .real_engine import World, build_image, client, left, unique, world
+
+pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest.fixture(name="image", scope="module")
+def _image() -> str:
+    return build_image()
+
+
+@pytest_asyncio.fixture(name="here", scope="module", loop_scope="module")
+async def _here(image: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[World]:
+    _ = image
+    name = unique("rep")
+    async with world(name, tmp_path_factory.mktemp("rep")) as here:
+        yield here
+    assert left(name) == []
+
+
+def once_away(monkeypatch: pytest.MonkeyPatch, call: str, about: str) -> None:
+    """The engine does not answer this call, the first time that it is made about this container."""
+    original: Callable[..., Awaitable[Any]] = getattr(Engine, call)
+    failed = False
+
+    async def fail_once(self: Engine, *given: Any) -> Any:
+        nonlocal failed
+        if not failed and about in given:
+            failed = True
+            raise EngineAway("no answer in time")
+        return await original(self, *given)
+
+    monkeypatch.setattr(Engine, call, fail_once)
+
+
+async def test_one_that_was_created_and_never_started_is_no_hindrance(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"{here.settings.installation}-half"
+    once_away(monkeypatch, "start_container", name)
+    with pytest.raises(EngineAway):
+        await here.run("half")
+    spec = await here.run("half")
+    found = await here.provisioner.find(name)
+    assert found is not None
+    assert found.status == "running"
+    assert await here.connects(spec, "runyard", 4222)
+    await here.provisioner.delete(name)
+
+
+async def test_one_that_is_made_during_a_look_for_leftovers_is_none(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, made, looking = Engine.networks, list[str](), asyncio.current_task()
+
+    async def provision_first(self: Engine, labels: Sequence[str]) -> Any:
+        if not made and asyncio.current_task() is looking:
+            made.append("meanwhile")
+            await here.run("meanwhile")
+        return await original(self, labels)
+
+    spec = await here.run("before")
+    monkeypatch.setattr(Engine, "networks", provision_first)
+    assert await here.provisioner.reap() == []
+    monkeypatch.undo()
+    names = {each.name for each in await here.provisioner.list()}
+    assert names == {spec.name, f"{here.settings.installation}-meanwhile"}
+    for name in names:
+        await here.provisioner.delete(name)
+
+
+async def test_a_proxy_that_was_half_made_is_led_to_every_sandbox(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = await here.run("cut")
+    engine = client()
+    proxy = f"runyard-{here.settings.installation}-proxy"
+    engine.containers.get(proxy).remove(force=True)
+    once_away(monkeypatch, "connect", proxy)
+    with pytest.raises(SandboxFault):
+        await here.provisioner.list()
+    await here.provisioner.list()
+    assert await here.connects(spec, "runyard", 4222)
+
+    (network,) = engine.containers.get(spec.name).attrs["NetworkSettings"]["Networks"]
+    engine.networks.get(network).disconnect(proxy, force=True)
+    assert not await here.connects(spec, "runyard", 4222)
+    await here.provisioner.list()
+    assert await here.connects(spec, "runyard", 4222)
+    engine.close()
+    await here.provisioner.delete(spec.name)
+
+
+async def test_a_proxy_whose_way_out_was_pruned_is_made_anew(here: World) -> None:
+    spec = await here.run("pruned")
+    engine = client()
+    engine.containers.get(f"runyard-{here.settings.installation}-proxy").stop(timeout=1)
+    engine.networks.prune(filters={"label": f"runyard.installation={here.settings.installation}"})
+    await here.provisioner.list()
+    assert await here.connects(spec, "runyard", 4222)
+    engine.close()
+    await here.provisioner.delete(spec.name)
+
+
+async def test_a_prune_of_everything_that_stands_still_takes_nothing_that_is_in_use(here: World) -> None:
+    resting, working = await here.run("resting"), await here.run("working")
+    await here.provisioner.stop(resting.name, grace_seconds=0)
+    engine = client()
+    mine = {"label": f"runyard.installation={here.settings.installation}"}
+    engine.containers.prune(filters=mine)
+    engine.networks.prune(filters=mine)
+    engine.volumes.prune(filters=mine)
+    engine.close()
+    assert await here.connects(working, "runyard", 4222)
+    assert await here.provisioner.find(resting.name) is None
+    with pytest.raises(NotThere):
+        await here.provisioner.start(resting.name)
+    again = await here.run("resting")
+    assert await here.connects(again, "runyard", 4222)
+    for spec in (again, working):
+        await here.provisioner.delete(spec.name)
+    await here.provisioner.reap()
