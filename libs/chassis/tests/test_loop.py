@@ -1,6 +1,7 @@
 """Processes started on the services' loop: the same as on any other."""
 
 import asyncio
+import io
 import os
 import signal
 import sys
@@ -37,6 +38,36 @@ def test_a_process_is_written_to_read_from_and_waited_for() -> None:
         out, _ = await process.communicate(b"x" * 200_000 + b"y")
         assert out.strip() == b"y" + b"x" * 200_000
         assert process.returncode == 3
+
+    run(main)
+
+
+class Watched(io.FileIO):
+    """A pipe that knows whether there was still something to close when it was closed."""
+
+    was_open: bool | None = None
+
+    def close(self) -> None:
+        if self.was_open is None:
+            self.was_open = Path(f"/proc/self/fd/{self.fileno()}").exists()
+        super().close()
+
+
+@pytest.mark.parametrize("reading", [True, False])
+def test_a_pipe_is_closed_once(reading: bool) -> None:  # noqa: FBT001
+    async def main() -> None:
+        ends = os.pipe()
+        pipe = Watched(ends[0] if reading else ends[1], "rb" if reading else "wb")
+        loop = asyncio.get_running_loop()
+        connect: Any = loop.connect_read_pipe if reading else loop.connect_write_pipe
+        transport, _ = await connect(asyncio.Protocol, pipe)
+        before = open_descriptors()
+        transport.abort() if not reading else transport.close()
+        await asyncio.sleep(0)
+        # A second close would have met whatever another thread has opened by now.
+        assert pipe.was_open
+        assert open_descriptors() == before - 1
+        os.close(ends[1] if reading else ends[0])
 
     run(main)
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,10 +130,12 @@ class ProcessProvisioner:
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
         )
+        assert process.stdout is not None  # noqa: S101 (it is a pipe)
         leader = identity_of(process.pid)
         try:
             async with asyncio.timeout(timeout_seconds):
-                output, _ = await process.communicate(stdin)
+                _, output = await asyncio.gather(_feed(process.stdin, stdin), process.stdout.read())
+                await process.wait()
         except BaseException:
             if leader is not None:
                 for each in await asyncio.to_thread(started_by, leader):
@@ -287,6 +290,16 @@ def _cpu_seconds(process: psutil.Process) -> float:
     except psutil.Error:
         return 0.0
     return float(times.user + times.system)
+
+
+async def _feed(to: asyncio.StreamWriter | None, data: bytes | None) -> None:
+    """Not `communicate`: a pipe that a process has left already is an error there."""
+    if to is None or data is None or to.is_closing():
+        return
+    with suppress(BrokenPipeError, ConnectionResetError):
+        to.write(data)
+        await to.drain()
+    to.close()
 
 
 def _record_of(spec: Spec, *, command: tuple[str, ...], env: Mapping[str, str], cwd: str, at: datetime) -> Record:

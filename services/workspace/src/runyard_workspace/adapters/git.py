@@ -184,8 +184,8 @@ async def _communicate(
 
 
 async def _feed(process: asyncio.subprocess.Process, data: bytes | None) -> None:
-    if process.stdin is None or data is None:
-        return
+    if process.stdin is None or process.stdin.is_closing() or data is None:
+        return  # one that has ended already took nothing
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         process.stdin.write(data)
         await process.stdin.drain()
