@@ -86,7 +86,7 @@ class Play:
             run=self.run,
             idle_since=self.idle_since,
             has_open_runs=self.run is not None,
-            has_home=self.has_home,
+            has_remains=self.has_home,
         )
 
     def step(self) -> Step | None:

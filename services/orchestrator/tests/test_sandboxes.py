@@ -10,7 +10,7 @@ from runyard_chassis import Database, Service
 from runyard_chassis.tokens import SESSION_AUDIENCE, SESSION_KEY, Tokens, derive_key
 from runyard_events.catalogue import SandboxRules
 from runyard_events.commands import DeleteSession, SetSandboxRules
-from runyard_events.topology import COMMANDS, sandbox_durable
+from runyard_events.topology import sandbox_queues
 from runyard_orchestrator.app import PACKAGE, build
 from runyard_orchestrator.store.tables import SCHEMA
 from runyard_sandbox import ProvisionFailed, SandboxFault
@@ -258,8 +258,23 @@ async def test_with_its_session_everything_of_a_container_goes(yard: Yard) -> No
 
     assert not yard.engine.held
     assert not (yard.settings.agents_root / "sandbox" / session_id).exists()
-    names = [one.name for one in await yard.client.jetstream().consumers_info(COMMANDS)]
-    assert sandbox_durable(session_id) not in names
+    assert session_id not in await sandbox_queues(yard.client)
+
+
+async def test_the_queue_of_a_session_that_never_had_a_container_goes_too(yard: Yard) -> None:
+    yard.engine.go_away()
+    async with yard.serving():
+        session_id = await yard.world.session()
+        run_id = await yard.world.prompt(session_id)
+        await until(lambda: queue_of(yard, session_id, is_there=True))
+        await yard.world.ask(DeleteSession(session_id=session_id))
+        await yard.ended(session_id, run_id, "run.cancelled")
+        yard.engine.come_back()
+        await until(lambda: queue_of(yard, session_id, is_there=False))
+
+
+async def queue_of(yard: Yard, session_id: str, *, is_there: bool) -> bool:
+    return (session_id in await sandbox_queues(yard.client)) is is_there
 
 
 async def test_what_belongs_to_nobody_is_removed(yard: Yard) -> None:

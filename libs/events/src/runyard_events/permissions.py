@@ -117,6 +117,7 @@ _PUBLISH: dict[str, list[str]] = {
         # The consumers of sandboxes, one per session, come and go with them.
         f"$JS.API.CONSUMER.CREATE.{COMMANDS}.*.cmd.sandbox.>",
         f"$JS.API.CONSUMER.DELETE.{COMMANDS}.*",
+        f"$JS.API.CONSUMER.NAMES.{COMMANDS}",
         f"$JS.API.STREAM.PURGE.{COMMANDS}",
         *_read("ev.*.team.*.lifecycle"),
         *_last("ev.*.team.*.lifecycle"),

@@ -200,6 +200,23 @@ async def remove_sandbox_queue(client: Client, session_id: str) -> None:
         _check(answer, durable)
 
 
+async def sandbox_queues(client: Client) -> set[str]:
+    """The sessions whose sandbox has a consumer.
+
+    Raises:
+        LogUnavailable, EventError: as `ensure_sandbox_queue`.
+    """
+    names: list[str] = []
+    while True:
+        answer = await _ask(client, f"$JS.API.CONSUMER.NAMES.{COMMANDS}", {"offset": len(names)})
+        _check(answer, COMMANDS)
+        page: list[str] = answer["consumers"] or []
+        names += page
+        if not page or len(names) >= answer["total"]:
+            prefix = sandbox_durable("")
+            return {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
+
+
 def _sandbox_subject(session_id: str) -> str:
     return f"cmd.sandbox.{session_id}.start"
 

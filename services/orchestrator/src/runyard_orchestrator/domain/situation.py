@@ -47,8 +47,8 @@ class Situation:
     has_open_runs: bool = False
     may_warm: bool = False
     """Whether there is room for it among those made before their session's first prompt."""
-    has_home: bool = False
-    """Whether the agent's folder is on the disk."""
+    has_remains: bool = False
+    """Whether the agent's folder is on the disk, or the queue of its starts at the server."""
 
     @property
     def gone(self) -> bool:

@@ -182,7 +182,7 @@ def _towards_rest(at: Situation, current: Container | None, now: datetime, *, ar
 def _towards_absence(at: Situation, current: Container | None) -> Step | None:
     if current is not None:
         return Delete(current.name)
-    return Forget() if at.sandbox.status == "deleted" and at.has_home else None
+    return Forget() if at.sandbox.status == "deleted" and at.has_remains else None
 
 
 def _farewell(at: Situation, containers: Sequence[Container] | None) -> Step | None:
@@ -191,7 +191,7 @@ def _farewell(at: Situation, containers: Sequence[Container] | None) -> Step | N
         return None
     if containers:
         return Delete(containers[0].name)
-    if at.has_home:
+    if at.has_remains:
         return Forget()
     if at.sandbox.status in ("absent", "deleted"):
         return None

@@ -15,7 +15,7 @@ from runyard_events.catalogue import (
     SandboxStopped,
     UiRunError,
 )
-from runyard_events.topology import empty_sandbox_queue, ensure_sandbox_queue, remove_sandbox_queue
+from runyard_events.topology import empty_sandbox_queue, ensure_sandbox_queue, remove_sandbox_queue, sandbox_queues
 from runyard_orchestrator.adapters.container_errands import ContainerErrands
 from runyard_orchestrator.adapters.containers import Containers
 from runyard_orchestrator.adapters.homes import Homes
@@ -97,6 +97,14 @@ class Steps:
             case _:
                 await self._to_rest(step)
         return at.sandbox
+
+    async def queues(self) -> set[str]:
+        """The sessions whose starts have a queue.
+
+        Raises:
+            LogUnavailable: the server does not answer.
+        """
+        return await sandbox_queues(self._client)
 
     async def _to_rest(self, step: Step) -> None:
         if self._containers is None:

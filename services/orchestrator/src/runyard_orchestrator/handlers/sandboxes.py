@@ -27,6 +27,7 @@ from runyard_orchestrator.domain.rules import Installation, rules_of
 from runyard_orchestrator.domain.sandbox import Sandbox
 from runyard_orchestrator.domain.situation import (
     FailRun,
+    Forget,
     Patience,
     Situation,
     Step,
@@ -115,6 +116,8 @@ class Sandboxes:
         self._census = Census(rows, self._written_epoch)
         self._reading = asyncio.Semaphore(_READERS)
         self._looks = 0
+        self._queues: set[str] = set()
+        """The sessions whose starts had a queue at the last thorough look."""
 
     def wake(self, key: SessionKey) -> None:
         """Something about this session has changed: look at it."""
@@ -150,7 +153,8 @@ class Sandboxes:
         owned = await self._owned()
         keys |= {key for key, held in owned.items() if is_thorough or any(one.status in _AT_WORK for one in held)}
         if is_thorough:
-            keys |= set(await self._rows.forgettable(await self._homes.all()))
+            self._queues = await self._steps.queues()
+            keys |= set(await self._rows.forgettable([*await self._homes.all(), *self._queues]))
             await self._reap_leftovers()
         self._looks += 1
         self._due |= keys
@@ -178,6 +182,8 @@ class Sandboxes:
             except EngineAway as error:
                 self.engine.away(str(error))
                 break
+            if isinstance(step, Forget):
+                self._queues.discard(key.session_id)
             self._remember(key, after)
             if isinstance(step, TakeBack | FailRun):
                 break  # the rows will show it, and wake us
@@ -308,12 +314,12 @@ class Sandboxes:
     async def _situation(self, key: SessionKey) -> Situation:
         async with self._reading:
             state, sandbox = await self._desk.rows.state(key), await self._sandbox(key)
-        has_home, may_warm = False, False
+        has_remains, may_warm = False, False
         if sandbox.status == "absent" and state.session.status == "ready" and not state.session.active_run_id:
             may_warm = await self._pool.has_room(key)
         if sandbox.status == "deleted" or state.session.status in ("deleted", "failed"):
-            has_home = await self._homes.exists(key.session_id)
-        return situation_of(key, state, sandbox, self._installation, has_home=has_home, may_warm=may_warm)
+            has_remains = key.session_id in self._queues or await self._homes.exists(key.session_id)
+        return situation_of(key, state, sandbox, self._installation, has_remains=has_remains, may_warm=may_warm)
 
     async def _sandbox(self, key: SessionKey) -> Sandbox:
         """The newest that is known: the rows may not show yet what this process wrote."""
@@ -354,7 +360,7 @@ def situation_of(
     sandbox: Sandbox,
     installation: Installation,
     *,
-    has_home: bool = False,
+    has_remains: bool = False,
     may_warm: bool = False,
 ) -> Situation:
     """What is known about a session's sandbox, put together."""
@@ -373,7 +379,7 @@ def situation_of(
         # The rows of runs may be behind those of sessions: a run that they do not show counts as one that runs.
         unsettled=run is None and (not state.idle or bool(state.waiting)),
         has_open_runs=bool(state.open_runs),
-        has_home=has_home,
+        has_remains=has_remains,
         may_warm=may_warm,
     )
 
