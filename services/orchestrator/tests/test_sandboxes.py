@@ -8,6 +8,7 @@ from typing import Any
 
 from runyard_chassis import Database, Service
 from runyard_chassis.tokens import SESSION_AUDIENCE, SESSION_KEY, Tokens, derive_key
+from runyard_events import new_id
 from runyard_events.catalogue import SandboxRules
 from runyard_events.commands import DeleteSession, SetSandboxRules
 from runyard_events.topology import sandbox_queues
@@ -148,6 +149,23 @@ def watched(service: Service) -> Counter[str]:
     for name in ("once", "look_at"):
         setattr(keeper, name, counted(name))
     return seen
+
+
+async def test_a_session_whose_name_is_taken_leaves_the_container_of_the_other_alone(yard: Yard) -> None:
+    """Containers are called by the beginning of their session's id."""
+    yard.runner.holds = True
+    first, second = new_id(), new_id()
+    second = first[:8] + second[8:]
+    async with yard.serving(sandbox_restarts=0):
+        await yard.world.session(session_id=first)
+        run_id = await yard.world.prompt(first)
+        await yard.world.seen(first, "run.started", run_id=run_id)
+        await yard.world.session(session_id=second)
+        error = await yard.ended(second, await yard.world.prompt(second), "run.error")
+        assert "somebody else" in error.message
+        yard.runner.let_go(run_id)
+        await yard.ended(first, run_id)
+    assert await yard.statuses(first) == ["requested", "creating", "running"]
 
 
 async def test_where_the_team_allows_it_a_plain_process_takes_over(yard: Yard) -> None:

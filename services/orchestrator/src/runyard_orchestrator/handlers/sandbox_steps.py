@@ -203,7 +203,8 @@ class Steps:
         """The container goes before anybody else works on the run: two agents never share files."""
         if self._containers is not None:
             try:
-                await self._containers.delete(container_name(key.session_id, at.sandbox.epoch))
+                for one in await self._containers.of(key, [container_name(key.session_id, at.sandbox.epoch)]):
+                    await self._containers.delete(one.name)
             except SandboxFault as error:
                 logger.warning("sandbox.not_deleted", session_id=key.session_id, error=str(error))
         await empty_sandbox_queue(self._client, key.session_id)
