@@ -24,6 +24,7 @@ from runyard_orchestrator.store.tables import SCHEMA
 
 from .conftest import World, serving
 from .peers import FakeRun
+from .yards import until
 
 
 def hasty(settings: Settings, **more: Any) -> Settings:
@@ -190,3 +191,20 @@ async def test_only_one_replica_reconciles_and_another_takes_over(surroundings: 
         await let_go(run)
         await surroundings.seen(session_id, "run.error", run_id=second)
     assert (await surroundings.types(session_id)).count("run.error") == 2
+
+
+async def test_a_leader_that_hangs_is_followed_by_another(settings: Settings) -> None:
+    first, second = Database(settings.database_url, SCHEMA), Database(settings.database_url, SCHEMA)
+    hanging, waiting = (Leadership(one, "hanging", idle_seconds=0.5) for one in (first, second))
+    assert await hanging.held()
+    assert not await waiting.held()
+
+    # Its connection stays open all the while: nobody closes it but the server.
+    await until(waiting.held)
+
+    assert not await hanging.held()
+    await waiting.give_up()
+    assert await hanging.held()
+    await hanging.give_up()
+    await first.close()
+    await second.close()

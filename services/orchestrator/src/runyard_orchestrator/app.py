@@ -36,6 +36,7 @@ from runyard_sandbox import Provisioner
 
 NAME = "orchestrator"
 PACKAGE = "runyard_orchestrator"
+_LEADER_IDLE_SECONDS = 30.0
 
 
 def build(settings: Settings, provisioner: Provisioner | None = None) -> Service:
@@ -65,7 +66,8 @@ def build(settings: Settings, provisioner: Provisioner | None = None) -> Service
                 errands=Errands(bus, rows, errands_of(client, database), has_containers=provisioner is not None),
                 installation=installation_of(settings),
             )
-            leadership = Leadership(database, "runyard-reconciler")
+            idle_seconds = max(_LEADER_IDLE_SECONDS, 4 * settings.reconcile_seconds)
+            leadership = Leadership(database, "runyard-reconciler", idle_seconds=idle_seconds)
             stack.push_async_callback(leadership.give_up)
             boxes = sandboxing(
                 settings,

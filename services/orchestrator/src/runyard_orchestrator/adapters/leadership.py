@@ -11,14 +11,23 @@ from runyard_events.database import DATABASE_FAULTS
 
 _LOCK = text("select pg_try_advisory_lock(hashtextextended(:name, 0))")
 _ALIVE = text("select 1")
+_END_WHEN_IDLE = text(
+    "select set_config(name, :milliseconds, false) from pg_settings where name='idle_session_timeout'"
+)
+"""From PostgreSQL 14 on; on an older one a leader that hangs leads until its connection breaks."""
 
 
 class Leadership:
-    """A lock of the database, by name; lost with the connection that holds it."""
+    """A lock of the database, by name; lost with the connection that holds it.
 
-    def __init__(self, database: Database, name: str) -> None:
+    `idle_seconds` is how long the leader may ask nothing before the server takes the lead from it: its process
+    may hang, while its system keeps the connection open.
+    """
+
+    def __init__(self, database: Database, name: str, *, idle_seconds: float = 30) -> None:
         self._database = database
         self._name = name
+        self._idle_milliseconds = round(idle_seconds * 1000)
         self._connection: AsyncConnection | None = None
         self._one_at_a_time = asyncio.Lock()
 
@@ -52,6 +61,8 @@ class Leadership:
         try:
             connection = await connection.execution_options(isolation_level="AUTOCOMMIT")
             taken = bool(await connection.scalar(_LOCK, {"name": self._name}))
+            if taken:
+                await connection.execute(_END_WHEN_IDLE, {"milliseconds": str(self._idle_milliseconds)})
         except BaseException:
             await connection.close()
             raise
