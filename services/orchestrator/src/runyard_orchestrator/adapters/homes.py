@@ -2,8 +2,9 @@
 
 import asyncio
 import os
-import shutil
 from pathlib import Path
+
+from runyard_chassis.folders import remove_folder
 
 
 class Homes:
@@ -47,9 +48,7 @@ class Homes:
         return home
 
     def _remove(self, session_id: str) -> None:
-        home = self._root / session_id
-        if home.is_dir():
-            shutil.rmtree(home)
+        remove_folder(self._root / session_id)
 
     def _all(self) -> list[str]:
         return sorted(entry.name for entry in self._root.iterdir()) if self._root.is_dir() else []

@@ -6,12 +6,13 @@ import errno
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from runyard_chassis.folders import remove_folder
 from runyard_workspace.adapters.following import Tell, follow
 from runyard_workspace.adapters.git import Git, GitError, GitTimeout
 from runyard_workspace.adapters.guard import Guard, Limits
 from runyard_workspace.adapters.place import Place
-from runyard_workspace.adapters.removal import folder_size, remove_folder
 from runyard_workspace.adapters.signing_in import offered
+from runyard_workspace.adapters.sizes import folder_size
 from runyard_workspace.adapters.staging import Staging
 from runyard_workspace.domain.credentials import Credential
 from runyard_workspace.domain.failures import Failure, classify, failure

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runyard_workspace.adapters.git import kill_group
-from runyard_workspace.adapters.removal import folder_size
+from runyard_workspace.adapters.sizes import folder_size
 from runyard_workspace.domain.failures import Failure, failure
 
 

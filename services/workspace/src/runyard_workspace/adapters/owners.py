@@ -1,10 +1,16 @@
 """Whom files belong to: a container that does not run as we do must be able to write what it is given."""
 
 import contextlib
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+from runyard_workspace.adapters.tree import FOLDER
+
+MOST_DEPTH = 256
+"""Each level keeps a folder open; no project is nested like this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +43,30 @@ def give(path: Path, owner: Owner) -> int:
 
     Raises:
         PermissionError: something is somebody else's, and this account may not give it away.
+        OSError: or its folders are nested too deeply.
     """
-    changed = _give_entry(str(path), None, owner)
-    for _, folders, files, at in os.fwalk(path, follow_symlinks=False):
-        changed += sum(_give_entry(name, at, owner) for name in (*folders, *files))
+    changed = int(_give_entry(str(path), None, owner))
+    with contextlib.suppress(NotADirectoryError):
+        return changed + _give_all(os.open(path, FOLDER), owner, MOST_DEPTH)
     return changed
+
+
+def _give_all(folder: int, owner: Owner, deeper: int) -> int:
+    """What is in an open folder, which is closed afterwards."""
+    try:
+        if not deeper:
+            raise OSError(errno.ELOOP, f"Folders are nested more than {MOST_DEPTH} deep")
+        changed = 0
+        with os.scandir(folder) as found:
+            entries = list(found)
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                changed += _give_entry(entry.name, folder, owner)
+                if entry.is_dir(follow_symlinks=False):
+                    changed += _give_all(os.open(entry.name, FOLDER, dir_fd=folder), owner, deeper - 1)
+        return changed
+    finally:
+        os.close(folder)
 
 
 def _give_entry(name: str, at: int | None, owner: Owner) -> bool:

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runyard_chassis import get_logger
+from runyard_chassis.folders import remove_folder
 from runyard_workspace.adapters.branches import HEADS, Branches
 from runyard_workspace.adapters.clean_room import CleanRooms, lay_out
 from runyard_workspace.adapters.git import Git, GitError
 from runyard_workspace.adapters.git_folder import GitFolder
 from runyard_workspace.adapters.owners import Owner, give
 from runyard_workspace.adapters.place import Place
-from runyard_workspace.adapters.removal import remove_folder
 from runyard_workspace.adapters.staging import Staging
 from runyard_workspace.adapters.tree import Missing, Tree, TreeError
 from runyard_workspace.adapters.worktrees import place_of

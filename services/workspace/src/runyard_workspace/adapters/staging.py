@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from runyard_workspace.adapters.removal import remove_folder
+from runyard_chassis.folders import remove_folder
 
 LOCK = ".lock"
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from runyard_chassis.folders import remove_folder
 from runyard_workspace.adapters.branches import Branches
 from runyard_workspace.adapters.git import Git, GitError
 from runyard_workspace.adapters.place import Place
-from runyard_workspace.adapters.removal import remove_folder
 from runyard_workspace.domain.layout import branch_names
 
 
