@@ -31,7 +31,7 @@ def main() -> None:  # noqa: C901 - one case per message
                 if text.endswith("die"):
                     return
                 if text.endswith("ask"):
-                    options = [{"optionId": "yes", "kind": "allow_once"}]
+                    options = [{"optionId": "yes", "kind": "allow_once"}, {"optionId": "no", "kind": "reject_once"}]
                     call = {"toolCallId": "c1", "title": "ls", "kind": "execute", "status": "pending"}
                     params = {"sessionId": "s1", "toolCall": call, "options": options}
                     say(id=7, method="session/request_permission", params=params)

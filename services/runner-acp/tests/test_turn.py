@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nats.aio.client import Client
+from pydantic import SecretStr
 
 from runyard_runner.adapter import AgentFailed, AgentStart, Decision, Native
 from runyard_runner.processes import spawn
+from runyard_runner.testbench import KEY, make_bench
 from runyard_runner_acp.adapters.lines import Lines
 from runyard_runner_acp.adapters.talk import Acp
 from runyard_runner_acp.adapters.turn import AcpTurn
+from runyard_runner_acp.settings import Settings
 
 STUB = Path(__file__).parent / "stub_agent.py"
 
@@ -41,6 +45,18 @@ def turn(folder: Path, prompt: str, **changes: Any) -> AcpTurn:
         yield "prepared"
 
     return AcpTurn(AgentStart(**values), Acp(), prepare=prepare, boot=boot, release=lambda _: None)
+
+
+class Scripted:
+    """The scripted agent, as the run loop has it."""
+
+    name = "opencode"
+
+    async def start(self, start: AgentStart) -> AcpTurn:
+        return turn(start.cwd, start.prompt, approval_policy=start.approval_policy)
+
+    async def close(self) -> None:
+        """Its turns end their own processes."""
 
 
 async def heard(one: AcpTurn, decision: Decision | None = None, *, stop: bool = False) -> list[Native]:
@@ -74,10 +90,14 @@ async def test_a_permission_waits_for_a_person(tmp_path: Path) -> None:
     assert '"optionId": "yes"' in words(await heard(turn(tmp_path, "ask"), Decision(kind="accept")))
 
 
-async def test_the_policy_never_accepts_and_says_so(tmp_path: Path) -> None:
-    natives = await heard(turn(tmp_path, "ask", approval_policy="never"))
-    assert not [native for native in natives if native.ask]
-    assert "ui.notice" in [payload.TYPE for native in natives[1:] for payload in native.neutral]
+async def test_nobody_is_asked_under_the_policy_never_and_the_agent_hears_no(
+    nats_client: Client, tenant: str, tmp_path: Path
+) -> None:
+    settings = Settings(workspaces_root=tmp_path / "workspaces", agents_root=tmp_path, run_token_key=SecretStr(KEY))
+    made = await make_bench(nats_client, Scripted(), settings, tenant=tenant, service="runner-acp")
+    events = await made.run("ask", approval_policy="never", runner_type="opencode")
+    assert [event.type for event in events if "approval" in event.type] == []
+    assert '"optionId": "no"' in events[-1].payload.final_text
 
 
 async def test_other_requests_of_the_agent_are_refused(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ logger = structlog.get_logger(__name__)
 
 Preparing = Callable[[], AsyncIterator[str]]
 Booting = Callable[[AgentStart], Awaitable[Lines]]
-TOLERANCE = "The policy asks nobody: the agent's request was accepted."
 
 
 class AcpTurn:
@@ -108,12 +107,8 @@ class AcpTurn:
         if ask is None:
             await talk.lines.refuse(message["id"])
             return Native(raw=message)
-        shown = self._neutral(message)
-        if self._start.approval_policy == "never":
-            await talk.lines.respond(message["id"], self._translator.response(message, Decision(kind="accept")))
-            return Native(raw=message, neutral=(*shown, Notice(level="info", message=TOLERANCE)))
         self._asked[ask.key] = message
-        return Native(raw=message, neutral=shown, ask=ask)
+        return Native(raw=message, neutral=self._neutral(message), ask=ask)
 
     def _neutral(self, message: Message) -> tuple[Payload, ...]:
         try:
