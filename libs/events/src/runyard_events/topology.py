@@ -20,6 +20,8 @@ COMMANDS = "COMMANDS"
 EVENTS = "EVENTS"
 DLQ = "DLQ"
 OUTPUTS = "outputs"
+OUTPUT_BYTES = 48 * 1024 * 1024
+"""Of one output that a container may have kept."""
 
 COMMAND_ACK_WAIT_SECONDS = 15
 MAX_DELIVER = 5

@@ -3,26 +3,34 @@
 import asyncio
 import urllib.error
 import urllib.request
+from http import HTTPStatus
+from http.client import HTTPException
 from typing import Protocol
 
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.object_store import ObjectStore
 
-from runyard_events.topology import OUTPUTS
+from runyard_events.topology import OUTPUT_BYTES, OUTPUTS
 
 TIMEOUT_SECONDS = 60
+_REFUSALS = frozenset({400, 403, 405, 413, 415, 422})
+"""Of the gateway, which would be the same another time."""
 
 
 class Away(Exception):
     """The store does not answer; try again."""
 
 
+class NotKept(Exception):
+    """The store will not have this one, however often it is asked."""
+
+
 class OutputStore(Protocol):
-    """Keeps bytes under a name `<tenant>/<run>/<id>`."""
+    """Keeps bytes under a name `<tenant>/<run>/<id>`, which is used for nothing else."""
 
     async def put(self, name: str, content: bytes) -> None:
-        """Keeps them. Raises `Away`."""
+        """Keeps them; they may be there already from a try whose answer got lost. Raises `Away`, `NotKept`."""
         ...
 
 
@@ -52,10 +60,17 @@ class GatewayOutputs:
 
     async def put(self, name: str, content: bytes) -> None:
         """See `OutputStore`."""
+        if len(content) > OUTPUT_BYTES:
+            raise NotKept(f"{len(content)} bytes are more than are kept")
         run_and_id = name.partition("/")[2]
         try:
             await asyncio.to_thread(self._put, run_and_id, content)
-        except (urllib.error.URLError, OSError) as error:
+        except urllib.error.HTTPError as error:
+            if error.code in _REFUSALS:
+                raise NotKept(f"the gateway answers {error.code}") from error
+            if error.code != HTTPStatus.CONFLICT:
+                raise Away from error
+        except (OSError, HTTPException) as error:
             raise Away from error
 
     def _put(self, path: str, content: bytes) -> None:

@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
+
 from runyard_events.catalogue import (
     AnyPayload,
     AssistantFinal,
@@ -20,7 +22,9 @@ from runyard_events.catalogue import (
 from runyard_events.ids import new_id
 from runyard_events.redact import Redactor
 from runyard_events.subjects import Scope
-from runyard_runner.output_store import Away, OutputStore
+from runyard_runner.output_store import Away, NotKept, OutputStore
+
+logger = structlog.get_logger(__name__)
 
 LARGE = 64 * 1024
 PREVIEW = 16 * 1024
@@ -67,7 +71,8 @@ class Outputs:
         # Cleaned before it is cut: half a secret has no shape.
         return self._redactor.clean(text)[:PREVIEW]
 
-    async def _keep(self, text: str) -> str:
+    async def _keep(self, text: str) -> str | None:
+        """Its name in the store; None: it is not there, and the preview is all that there is."""
         name = f"{self._scope.tenant_id}/{self._scope.aggregate_id}/{new_id()}"
         content = self._redactor.clean(text).encode()
         while True:
@@ -75,6 +80,9 @@ class Outputs:
                 await self._store.put(name, content)
             except Away:
                 await asyncio.sleep(0.5)  # the agent waits until it is back
+            except NotKept as error:
+                logger.warning("output.not_kept", name=name, error=str(error))
+                return None
             else:
                 return name
 

@@ -15,10 +15,10 @@ from starlette.types import Scope
 
 from runyard_chassis import CallerDep, Conflict, NotFound
 from runyard_chassis.auth import BearerToken, Container
+from runyard_events.topology import OUTPUT_BYTES
 from runyard_gateway.api.dependencies import GatewayDep, open_session
 from runyard_gateway.api.fields import MAX_SEQ, Body, Id, JsonObject, Line, View
 
-OUTPUT_BYTES = 48 * 1024 * 1024
 LONGEST_WAIT = 55
 MOST_MESSAGES = 200
 PREFIX = "/api/container-webhooks/"
