@@ -113,7 +113,7 @@ POD_SPEC = obj(
     terminationGracePeriodSeconds=integer(0),
     hostAliases=array(obj("ip hostnames", ip=STRING, hostnames=array(STRING, 1))),
     dnsPolicy=enum("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"),
-    dnsConfig=obj("", nameservers=array(STRING, 1)),
+    dnsConfig=obj("", nameservers=array(STRING, 1), options=array(obj("name", name=STRING, value=STRING))),
     securityContext=obj(
         "",
         runAsNonRoot=BOOLEAN,

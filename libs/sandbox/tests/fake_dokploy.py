@@ -69,11 +69,11 @@ class Environment(ApplicationId):
 
 
 class HealthCheckSwarm(Input):
-    test: list[str] = Field(alias="Test")
-    interval: int = Field(alias="Interval")
-    timeout: int = Field(alias="Timeout")
-    start_period: int = Field(alias="StartPeriod")
-    retries: int = Field(alias="Retries")
+    test: list[str] | None = Field(default=None, alias="Test")
+    interval: int | None = Field(default=None, alias="Interval")
+    timeout: int | None = Field(default=None, alias="Timeout")
+    start_period: int | None = Field(default=None, alias="StartPeriod")
+    retries: int | None = Field(default=None, alias="Retries")
 
 
 class RestartPolicySwarm(Input):

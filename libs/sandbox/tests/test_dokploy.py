@@ -1,6 +1,8 @@
 """Sandboxes on Dokploy, against a server that takes only what the real one takes."""
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -9,10 +11,13 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+import yaml
 
 from runyard_sandbox import EngineAway, Health, Mount, NotSupported, NotThere, ProvisionFailed, Spec
 from runyard_sandbox.dokploy import DokployProvisioner, DokploySettings
 from runyard_sandbox.dokploy.dotenv import dotenv
+from runyard_sandbox.provisioner import PROXY_NAME
+from runyard_sandbox.proxy.config import VARIABLE, decoded
 from runyard_sandbox.remote import Patience
 from runyard_sandbox.shared import SharedFolder
 
@@ -83,6 +88,13 @@ async def test_a_sandbox_is_an_application_with_its_image_limits_network_and_fil
     ]
     assert row["healthCheckSwarm"]["Interval"] == 30_000_000_000
     assert server.environments[row["environmentId"]]["name"] == "sandboxes"
+
+
+async def test_without_a_health_check_of_its_own_the_one_of_the_image_does_not_count(
+    server: FakeDokploy, provisioner: DokployProvisioner
+) -> None:
+    await provisioner.provision(SPEC)
+    assert server.only["healthCheckSwarm"] == {"Test": ["NONE"]}
 
 
 async def test_the_same_spec_twice_is_one_application(server: FakeDokploy, provisioner: DokployProvisioner) -> None:
@@ -185,6 +197,7 @@ async def test_an_application_whose_creation_was_not_heard_of_is_replaced(
         ({"mounts": (Mount(Path("/shared/git"), "/git", read_only=True),)}, "read-only"),
         ({"runtime": "runsc"}, "runtime"),
         ({"user": "0:0"}, "own user"),
+        ({"ports": (5173,)}, "a preview needs"),
         ({"env": {"A B": "x"}}, "no name"),
         ({"env": {"TOKEN": "${{project.KEY}}-secret-value"}}, "TOKEN has"),
     ],
@@ -289,6 +302,18 @@ def test_values_are_quoted_so_that_dotenv_reads_them_back() -> None:
         dotenv({"A": "'`"})
     with pytest.raises(ProvisionFailed):
         dotenv({"A": "c:\\"})
+
+
+def test_the_proxy_of_the_guide_leads_where_the_one_for_kubernetes_does_and_believes_no_address() -> None:
+    root = Path(__file__).parents[3]
+    guide = (root / "docs" / "guides" / "dokploy-and-kubernetes.md").read_text()
+    networks, proxy = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", guide, re.DOTALL))
+    told = decoded(json.dumps(proxy), "between us")
+    assert (told.subnets, told.pages, told.egress_port) == (None, None, 3128)
+    cluster = yaml.safe_load_all((root / "deploy" / "kubernetes" / "proxy.yaml").read_text())
+    (config,) = (one for one in cluster if one["kind"] == "ConfigMap")
+    assert told == replace(decoded(config["data"][VARIABLE], "between us"), names_port=None)
+    assert networks[0] == {"Target": "runyard-sandboxes", "Aliases": [PROXY_NAME]}
 
 
 @pytest.mark.parametrize(

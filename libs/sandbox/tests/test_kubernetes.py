@@ -155,7 +155,7 @@ async def test_the_proxy_is_the_only_name_that_can_be_looked_up(
     await provisioner.provision(SPEC)
     spec = server.pod["spec"]
     assert spec["hostAliases"] == [{"ip": PROXY, "hostnames": ["runyard"]}]
-    assert (spec["dnsPolicy"], spec["dnsConfig"]) == ("None", {"nameservers": [PROXY]})
+    assert (spec["dnsPolicy"], spec["dnsConfig"]["nameservers"]) == ("None", [PROXY])
 
 
 @pytest.mark.parametrize("service", [None, {"clusterIP": "None"}, {}])

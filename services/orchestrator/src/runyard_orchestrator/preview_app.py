@@ -16,6 +16,7 @@ from runyard_orchestrator.adapters.preview_boxes import PreviewBoxes
 from runyard_orchestrator.adapters.preview_files import PreviewFiles
 from runyard_orchestrator.adapters.preview_ledger import PreviewLedger
 from runyard_orchestrator.adapters.preview_pages import PreviewPages
+from runyard_orchestrator.adapters.way_out import way_out_of
 from runyard_orchestrator.domain.preview_upkeep import Patience
 from runyard_orchestrator.domain.rules import Installation
 from runyard_orchestrator.handlers.preview_commands import PreviewCommands
@@ -61,7 +62,8 @@ def previewing(
     engines: dict[Method, Provisioner] = {"process": processes}
     if provisioner is not None:
         engines[provisioner.method] = provisioner
-    boxes = PreviewBoxes(engines, {method: _environment(settings, method) for method in engines})
+    environment: dict[Method, Mapping[str, str]] = {method: _environment(settings, method) for method in engines}
+    boxes = PreviewBoxes(engines, environment, way_out_of(settings, database, provisioner))
     pages = PreviewPages(timeout_seconds=settings.preview_health_timeout_seconds)
     stack.push_async_callback(pages.close)
     rows = PreviewRows(database)

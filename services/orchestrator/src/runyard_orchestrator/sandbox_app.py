@@ -8,17 +8,18 @@ from nats.aio.client import Client
 from runyard_chassis import Database
 from runyard_chassis.tokens import SESSION_AUDIENCE, SESSION_KEY, Tokens, derive_key
 from runyard_events import CommandBus, EventLog, Redactor
+from runyard_events.topology import runner_of
 from runyard_orchestrator.adapters.container_errands import ContainerErrands
 from runyard_orchestrator.adapters.containers import Containers, Outfit
-from runyard_orchestrator.adapters.egress_passes import EgressPasses
 from runyard_orchestrator.adapters.homes import Homes, owner_of
 from runyard_orchestrator.adapters.leadership import Leadership
 from runyard_orchestrator.adapters.provisioners import decisions_token
 from runyard_orchestrator.adapters.sandbox_ledger import SandboxLedger
+from runyard_orchestrator.adapters.way_out import way_out_of
 from runyard_orchestrator.domain.rules import Installation
 from runyard_orchestrator.domain.situation import Patience
 from runyard_orchestrator.handlers.desk import Desk
-from runyard_orchestrator.handlers.egress import Egress, Locating
+from runyard_orchestrator.handlers.egress import Egress
 from runyard_orchestrator.handlers.sandbox_commands import SandboxCommands
 from runyard_orchestrator.handlers.sandbox_steps import Steps
 from runyard_orchestrator.handlers.sandboxes import Sandboxes
@@ -58,6 +59,8 @@ class Sandboxing:
 
 def installation_of(settings: Settings) -> Installation:
     """What this installation offers."""
+    image = settings.sandbox_image
+    images = {kind: image.replace("{runner}", runner_of(kind)) for kind in settings.runner_types}
     return Installation(
         method="process" if settings.sandbox == "off" else settings.sandbox,
         enabled=settings.sandbox_default,
@@ -65,7 +68,7 @@ def installation_of(settings: Settings) -> Installation:
         egress=settings.allowed_hosts,
         idle_stop_seconds=settings.sandbox_idle_seconds,
         runtime=settings.sandbox_runtime,
-        images={"*": settings.sandbox_image, **settings.sandbox_images},
+        images={**images, **settings.sandbox_images},
     )
 
 
@@ -90,14 +93,12 @@ def sandboxing(
     homes = Homes(settings.agents_root / HOMES, owner)
     installation = installation_of(settings)
     errands = errands_of(client, database)
-    containers, passes = None, None
+    containers, way_out = None, way_out_of(settings, database, provisioner)
     if provisioner is not None:
-        if not isinstance(provisioner, Locating):
-            passes = EgressPasses(settings.jwt_secret_key, rows, _token_lifetime(settings))
         tokens = Tokens(derive_key(settings.jwt_secret_key, SESSION_KEY), SESSION_AUDIENCE)
         bus = CommandBus(client)
         outfit = _outfit(settings, owner)
-        containers = Containers(provisioner, bus=bus, homes=homes, tokens=tokens, passes=passes, outfit=outfit)
+        containers = Containers(provisioner, bus=bus, homes=homes, tokens=tokens, way_out=way_out, outfit=outfit)
     steps = Steps(
         client=client,
         desk=desk,
@@ -133,7 +134,7 @@ def sandboxing(
         keeper=keeper,
         commands=commands,
         telemetry=telemetry,
-        egress=Egress(provisioner, rows, installation, reports, passes),
+        egress=Egress(provisioner, rows, installation, reports, way_out.passes),
         decisions_token=decisions_token(settings),
         redactor=settings.redactor,
     )
@@ -162,11 +163,6 @@ def _outfit(settings: Settings, owner: str) -> Outfit:
         nats_url=settings.sandbox_nats_url,
         llm_gateway_url=settings.sandbox_llm_gateway_url,
         app_url=settings.sandbox_app_url,
-        proxy_url=settings.sandbox_proxy_url,
-        token_lifetime=_token_lifetime(settings),
+        token_lifetime=timedelta(days=settings.sandbox_token_days),
         environment=settings.sandbox_environment,
     )
-
-
-def _token_lifetime(settings: Settings) -> timedelta:
-    return timedelta(days=settings.sandbox_token_days)

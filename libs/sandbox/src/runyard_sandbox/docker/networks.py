@@ -1,7 +1,8 @@
 """A network for each sandbox, some of them ready in advance."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
 
 import structlog
 
@@ -38,9 +39,7 @@ class Networks:
             ProvisionFailed: none can be had.
         """
         await self.adopt(used)
-        slot = await self._ready() or await self._make()
-        self._held.add(slot.network)
-        return slot
+        return await self._ready() or await self._make()
 
     def settle(self, name: str) -> None:
         """Its container is there. Only now another is made ready: the engine does one thing at a time."""
@@ -49,8 +48,8 @@ class Networks:
 
     async def give_back(self, name: str) -> None:
         """Removes it: its addresses were those of a sandbox, which a later one shall not be taken for."""
-        await self._doorway.leave(name)
         self._held.discard(name)
+        await self._doorway.leave(name)
         try:
             await self._engine.remove_network(name)
         except Refused as error:
@@ -86,10 +85,10 @@ class Networks:
                 return
             for slot in await self.all():
                 self._pool.skip_to(slot.subnet)
-                if slot.network in used:
+                if slot.network in used or self.is_wanted(slot.network):
                     continue
                 if len(self._spare) < self._most_spare:
-                    await self._doorway.join(slot)
+                    await self._join(slot)
                     self._spare.append(slot)
                 else:
                     await self.give_back(slot.network)
@@ -112,9 +111,9 @@ class Networks:
         """One kept ready that is still there: anybody with the engine may have removed it."""
         while self._spare:
             slot = self._spare.pop(0)
-            self._held.add(slot.network)
-            if await self._engine.inspect_network(slot.network) is not None:
-                return slot
+            with self._holding(slot.network):
+                if await self._engine.inspect_network(slot.network) is not None:
+                    return slot
             self._held.discard(slot.network)
         return None
 
@@ -122,17 +121,32 @@ class Networks:
         taken = {slot.subnet for slot in await self.all()}
         for subnet in self._pool.candidates(taken):
             slot = Slot(f"runyard-{self._installation}-{subnet.network_address}", subnet)
-            self._held.add(slot.network)
-            try:
-                await self._engine.create_network(self._arguments(slot))
-            except Refused as error:
-                self._held.discard(slot.network)
-                if _is_taken(error):
-                    continue  # by a network that is not ours, or that was made at the same moment
-                raise ProvisionFailed(f"a network cannot be had: {error}") from None
-            await self._join(slot)
-            return slot
+            with self._holding(slot.network):
+                if await self._is_made(slot):
+                    await self._join(slot)
+                    return slot
+            self._held.discard(slot.network)
         raise ProvisionFailed("every subnet of the sandboxes' pool is in use")
+
+    async def _is_made(self, slot: Slot) -> bool:
+        """Whether it could be made; False where its subnet or name is taken."""
+        try:
+            await self._engine.create_network(self._arguments(slot))
+        except Refused as error:
+            if _is_taken(error):
+                return False  # by a network that is not ours, or that was made at the same moment
+            raise ProvisionFailed(f"a network cannot be had: {error}") from None
+        return True
+
+    @contextmanager
+    def _holding(self, name: str) -> Generator[None]:
+        """It is wanted, unless this fails: then it is anybody's to remove."""
+        self._held.add(name)
+        try:
+            yield
+        except BaseException:
+            self._held.discard(name)
+            raise
 
     async def _join(self, slot: Slot) -> None:
         try:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from runyard_sandbox.dokploy.dotenv import dotenv
 from runyard_sandbox.dokploy.settings import DokploySettings
-from runyard_sandbox.provisioner import Failure, Mount, ProvisionFailed, Purpose, Sandbox, Spec, Status
+from runyard_sandbox.provisioner import Failure, Health, Mount, ProvisionFailed, Purpose, Sandbox, Spec, Status
 
 _NANO = 1_000_000_000
 _MARK = "runyard"
@@ -129,15 +129,21 @@ def update(spec: Spec, settings: DokploySettings, application_id: str) -> dict[s
         body["cpuReservation"] = str(round(limits.reserved_cpus * _NANO))
     if spec.command is not None:
         body["args"] = _arguments(spec.command, spec.working_directory)
-    if spec.health is not None:
-        body["healthCheckSwarm"] = {
-            "Test": ["CMD", *spec.health.test],
-            "Interval": round(spec.health.every_seconds * _NANO),
-            "Timeout": round(spec.health.timeout_seconds * _NANO),
-            "StartPeriod": round(spec.health.start_seconds * _NANO),
-            "Retries": spec.health.retries,
-        }
+    body["healthCheckSwarm"] = _health(spec.health)
     return body
+
+
+def _health(health: Health | None) -> dict[str, Any]:
+    """Ours or none: the images' own asks for the HTTP API of a service, and a swarm ends what is unhealthy."""
+    if health is None:
+        return {"Test": ["NONE"]}
+    return {
+        "Test": ["CMD", *health.test],
+        "Interval": round(health.every_seconds * _NANO),
+        "Timeout": round(health.timeout_seconds * _NANO),
+        "StartPeriod": round(health.start_seconds * _NANO),
+        "Retries": health.retries,
+    }
 
 
 def _arguments(command: Sequence[str], folder: str | None) -> list[str]:

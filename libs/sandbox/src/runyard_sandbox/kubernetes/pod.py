@@ -30,7 +30,7 @@ def pod_spec(spec: Spec, settings: KubernetesSettings, *, secret: str | None, pr
         "enableServiceLinks": False,
         "hostAliases": [{"ip": proxy, "hostnames": [PROXY_NAME]}],
         "dnsPolicy": "None",
-        "dnsConfig": {"nameservers": [proxy]},
+        "dnsConfig": {"nameservers": [proxy], "options": [{"name": "timeout", "value": "1"}]},
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": 10,
         # No fsGroup: for it the whole of the shared storage would be given to this group, file by file.

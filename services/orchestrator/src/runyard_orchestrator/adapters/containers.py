@@ -8,10 +8,10 @@ from pathlib import Path
 import structlog
 
 from runyard_chassis.tokens import Tokens
-from runyard_events import CommandBus, CommandTimeout, LogUnavailable
+from runyard_events import CommandBus, CommandTimeout, LogUnavailable, Scope
 from runyard_events.commands import PrepareSandbox, command
-from runyard_orchestrator.adapters.egress_passes import EgressPasses
 from runyard_orchestrator.adapters.homes import Homes
+from runyard_orchestrator.adapters.way_out import WayOut
 from runyard_orchestrator.domain.facts import OWNER
 from runyard_orchestrator.domain.sandbox import Sandbox
 from runyard_orchestrator.domain.situation import Situation
@@ -36,7 +36,6 @@ class Outfit:
     nats_url: str
     llm_gateway_url: str
     app_url: str
-    proxy_url: str
     token_lifetime: timedelta
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -51,11 +50,11 @@ class Containers:
         bus: CommandBus,
         homes: Homes,
         tokens: Tokens,
-        passes: EgressPasses | None,
+        way_out: WayOut,
         outfit: Outfit,
     ) -> None:
         self.provisioner = provisioner
-        self._passes = passes
+        self._way_out = way_out
         self._bus = bus
         self._homes = homes
         self._tokens = tokens
@@ -142,10 +141,6 @@ class Containers:
 
     def _environment(self, key: SessionKey, box: Sandbox, path: str) -> dict[str, str]:
         outfit = self._outfit
-        scheme, _, proxy = outfit.proxy_url.partition("://")
-        shown = "" if self._passes is None else f"session:{self._passes.mint(key, box.epoch)}@"
-        proxy_host = proxy.partition(":")[0]
-        around = f"{proxy_host},localhost,127.0.0.1"
         token = self._tokens.mint(
             tenant=key.tenant_id, session=key.session_id, epoch=box.epoch, lifetime=outfit.token_lifetime
         )
@@ -159,9 +154,7 @@ class Containers:
             "NATS_URL": outfit.nats_url,
             "LLM_GATEWAY_URL": outfit.llm_gateway_url,
             "AGENTS_ROOT": HOME_INSIDE,
-            **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), f"{scheme}://{shown}{proxy}"),
-            "NO_PROXY": around,
-            "no_proxy": around,
+            **self._way_out.environment(Scope.session(key.tenant_id, key.session_id), box.epoch),
         }
 
 

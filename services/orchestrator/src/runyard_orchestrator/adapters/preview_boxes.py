@@ -7,7 +7,9 @@ from pathlib import Path
 
 import structlog
 
+from runyard_events import Scope
 from runyard_events.catalogue import Method
+from runyard_orchestrator.adapters.way_out import WayOut
 from runyard_orchestrator.domain.preview import Preview
 from runyard_orchestrator.domain.preview_upkeep import Box, shell_command
 from runyard_orchestrator.store.previews import PreviewKey
@@ -38,9 +40,15 @@ _ENVIRONMENT = {
 class PreviewBoxes:
     """The boxes of previews, whichever engine has them. `environment` is what they get by method besides."""
 
-    def __init__(self, engines: Mapping[Method, Provisioner], environment: Mapping[Method, Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        engines: Mapping[Method, Provisioner],
+        environment: Mapping[Method, Mapping[str, str]],
+        way_out: WayOut,
+    ) -> None:
         self._engines = dict(engines)
         self._environment = environment
+        self._way_out = way_out
 
     @property
     def methods(self) -> frozenset[Method]:
@@ -57,6 +65,7 @@ class PreviewBoxes:
         in_box = preview.method != "process"
         env = {
             **_ENVIRONMENT,
+            **(self._to_the_outside(key, preview) if in_box else {}),
             **self._environment.get(preview.method, {}),
             "PORT": str(port),
             "HOST": "0.0.0.0" if in_box else "127.0.0.1",  # noqa: S104 - its own network, with nobody else on it
@@ -77,6 +86,10 @@ class PreviewBoxes:
                 ports=(port,),
             )
         )
+
+    def _to_the_outside(self, key: PreviewKey, preview: Preview) -> Mapping[str, str]:
+        scope = Scope.preview(key.tenant_id, key.preview_id)
+        return self._way_out.environment(scope, preview.generation)
 
     async def named(self, names: Sequence[str]) -> list[Box]:
         """Those of these names that are there.

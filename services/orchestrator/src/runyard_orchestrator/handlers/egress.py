@@ -1,19 +1,14 @@
-"""Answers the proxy of containers: may this one go there? What is refused becomes an event.
-
-Who asks is known by its address where every container has a network of its own (Docker), and by the pass that it
-shows everywhere else: on a network of others an address may be anybody's, or soon somebody else's.
-"""
+"""Answers the proxy of containers: may this one go there? What is refused becomes an event."""
 
 import asyncio
 from collections import Counter
-from typing import Protocol, runtime_checkable
 
 import structlog
 
 from runyard_events import EventError, Scope
 from runyard_events.catalogue import SandboxEgressDenied
 from runyard_events.tasks import end_tasks
-from runyard_orchestrator.adapters.egress_passes import EgressPasses
+from runyard_orchestrator.adapters.way_out import Locating, Passes
 from runyard_orchestrator.domain.egress import allows
 from runyard_orchestrator.domain.rules import Installation, rules_of
 from runyard_orchestrator.handlers.telemetry import Reports
@@ -31,15 +26,6 @@ _MOST_GATHERED = 500
 _LONGEST_HOST = 255
 
 
-@runtime_checkable
-class Locating(Protocol):
-    """A provisioner that knows whose an address of its networks is."""
-
-    async def at_address(self, address: str) -> Container | None:
-        """The sandbox of this address."""
-        ...
-
-
 class Egress:
     """Decides about connections of containers to the outside."""
 
@@ -49,7 +35,7 @@ class Egress:
         rows: SandboxRows,
         installation: Installation,
         reports: Reports,
-        passes: EgressPasses | None,
+        passes: Passes | None,
     ) -> None:
         self._provisioner = provisioner
         self._passes = passes
@@ -61,7 +47,7 @@ class Egress:
 
     async def decide(self, peer: str, host: str, port: int, shown: str | None = None) -> tuple[bool, float]:
         """Whether whoever asks may reach the host, and for how many seconds that holds."""
-        asking = await self._at(peer) if self._passes is None else await self._with(self._passes, shown)
+        asking = await self._at(peer) if self._passes is None else await self._passes.whose(shown or "")
         if asking is None:
             logger.warning("egress.stranger", peer=peer, host=host[:_LONGEST_HOST], port=port)
             return False, 0.0
@@ -84,11 +70,6 @@ class Egress:
             logger.warning("egress.engine_away", error=str(error))
             return None
         return None if container is None else scope_of(container)
-
-    @staticmethod
-    async def _with(passes: EgressPasses, shown: str | None) -> Scope | None:
-        key = None if shown is None else await passes.whose(shown)
-        return None if key is None else Scope.session(key.tenant_id, key.session_id)
 
     def _refuse(self, scope: Scope, host: str, port: int) -> None:
         about = (scope, host, port)
