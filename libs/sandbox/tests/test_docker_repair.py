@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from runyard_sandbox import EngineAway, NotThere, SandboxFault
+from runyard_sandbox.docker import DockerProvisioner
 from runyard_sandbox.docker.engine import Engine
 
 from .real_engine import World, build_image, client, left, unique, world
@@ -29,17 +31,22 @@ async def _here(image: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGe
     assert left(name) == []
 
 
-def once_away(monkeypatch: pytest.MonkeyPatch, call: str, about: str) -> None:
-    """The engine does not answer this call, the first time that it is made about this container."""
+def once_away(
+    monkeypatch: pytest.MonkeyPatch, call: str, about: str | None = None, *, done: bool = False, after: int = 0
+) -> None:
+    """The engine once does not answer this call (about this, after so many); `done`: though it does it."""
     original: Callable[..., Awaitable[Any]] = getattr(Engine, call)
-    failed = False
+    calls = 0
 
     async def fail_once(self: Engine, *given: Any) -> Any:
-        nonlocal failed
-        if not failed and about in given:
-            failed = True
-            raise EngineAway("no answer in time")
-        return await original(self, *given)
+        nonlocal calls
+        calls += about is None or about in given
+        if calls != after + 1:
+            return await original(self, *given)
+        calls += 1
+        if done:
+            await original(self, *given)
+        raise EngineAway("no answer in time")
 
     monkeypatch.setattr(Engine, call, fail_once)
 
@@ -129,3 +136,52 @@ async def test_a_prune_of_everything_that_stands_still_takes_nothing_that_is_in_
     for spec in (again, working):
         await here.provisioner.delete(spec.name)
     await here.provisioner.reap()
+
+
+async def test_networks_of_a_former_process_are_taken_over_once_each(
+    image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _ = image
+    name = unique("adopt")
+    async with world(name, tmp_path, spare=2) as former:
+        one = await former.run("one")
+        await networks(name, 3)
+        here = World(DockerProvisioner(former.settings), former.settings)
+        with monkeypatch.context() as patch:
+            once_away(patch, "connect", after=1)
+            with pytest.raises(EngineAway):
+                await here.provisioner.list()
+        await here.provisioner.list()
+        made = [await here.run(f"new-{number}") for number in range(3)]
+        assert [await here.connects(spec, "runyard", 4222) for spec in made] == [True, True, True]
+        for spec in (one, *made):
+            await here.provisioner.delete(spec.name)
+        await here.provisioner.close()
+    assert left(name) == []
+
+
+@pytest.mark.parametrize(("call", "done"), [("create_network", True), ("connect", False)])
+async def test_a_network_whose_making_was_never_answered_goes(
+    image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, call: str, done: bool
+) -> None:
+    _ = image
+    name = unique("net")
+    async with world(name, tmp_path, spare=0) as here:
+        spec = await here.run("one")
+        once_away(monkeypatch, call, done=done)
+        with pytest.raises(EngineAway):
+            await here.run("two")
+        monkeypatch.undo()
+        assert [each.kind for each in await here.provisioner.reap()] == ["network"]
+        assert await here.connects(spec, "runyard", 4222)
+    assert left(name) == []
+
+
+async def networks(installation: str, count: int) -> None:
+    """Waits until there are so many networks of sandboxes, with the proxy on them."""
+    engine = client()
+    proxy = engine.containers.get(f"runyard-{installation}-proxy")
+    async with asyncio.timeout(20):
+        while len(proxy.attrs["NetworkSettings"]["Networks"]) <= count:
+            await asyncio.to_thread(proxy.reload)
+    engine.close()
