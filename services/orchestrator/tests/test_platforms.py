@@ -1,5 +1,7 @@
 """The service with SANDBOX=dokploy and SANDBOX=kubernetes: wired by its own settings, over real HTTP."""
 
+import asyncio
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -7,7 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
+import uvicorn
 import yaml
 from nats.aio.client import Client
 from pydantic import ValidationError
@@ -22,6 +26,8 @@ from runyard_orchestrator.adapters.provisioners import PAGE_READERS, PROXY_PODS
 from runyard_orchestrator.settings import Settings
 from runyard_orchestrator.store.tables import SCHEMA
 from runyard_sandbox import Spec
+from runyard_sandbox.proxy.config import ProxyConfig, Target
+from runyard_sandbox.proxy.server import ProxyServer
 
 from .boxed import BoxedRunner
 from .conftest import KEY, World, serving
@@ -259,6 +265,62 @@ async def test_a_container_is_led_to_the_proxy_and_shows_it_who_it_is(site: Site
             session_tokens.verify(passes[0] or "")
         await world.ask(ControlSandbox(session_id=first, action="delete"))
         assert [await allows("only.example", shown) for shown in passes] == [False, True]
+
+
+async def test_the_proxy_itself_lets_out_whom_the_service_knows(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Loopback is never reached through the proxy; here it stands for the outside.
+    monkeypatch.setattr("ipaddress.IPv4Address.is_loopback", False)
+    world = site.world
+    outside = await asyncio.start_server(_answer, "127.0.0.1", 0)
+    port = outside.sockets[0].getsockname()[1]
+    async with site.serving() as service, _listening(service) as orchestrator:
+        proxy = ProxyServer(
+            ProxyConfig(
+                forwards={},
+                decisions=Target(host="127.0.0.1", port=orchestrator),
+                egress_port=0,
+                private_networks=("127.0.0.0/8",),
+                token=PROXY_TOKEN,
+            )
+        )
+        await proxy.start("127.0.0.1")
+        rules = SandboxRules(egress=(f"localhost:{port}",))
+        assert (await world.ask(SetSandboxRules(rules=rules))).ok
+        session_id = await world.session()
+        await world.ask(ControlSandbox(session_id=session_id, action="create"))
+        told = dict(site.platform.mains.begun)[site.name(session_id)]["HTTP_PROXY"]
+
+        async def fetched(host: str, way: str) -> int:
+            here = way.replace("runyard:3128", f"127.0.0.1:{proxy.ports[0]}")
+            async with httpx.AsyncClient(proxy=here, trust_env=False) as client:
+                return (await client.get(f"http://{host}:{port}/")).status_code
+
+        assert await fetched("localhost", told) == 200
+        assert await fetched("127.0.0.1", told) == 403
+        assert await fetched("localhost", f"{told.partition('session:')[0]}runyard:3128") == 407
+        assert (await world.seen(session_id, "sandbox.egress_denied")).event.payload.host == "127.0.0.1"
+        await proxy.close()
+    outside.close()
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    writer.close()
+
+
+@asynccontextmanager
+async def _listening(service: Service) -> AsyncGenerator[int]:
+    """The service, which runs already, on a port of its own."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(service.app, lifespan="off", log_config=None))
+        serving_it = asyncio.create_task(server.serve([bound]))
+        try:
+            yield bound.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await serving_it
 
 
 @pytest.mark.parametrize(
