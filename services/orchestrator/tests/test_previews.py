@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ from runyard_events.commands import (
 from runyard_orchestrator.preview_app import PROCESSES, Previewing
 from runyard_orchestrator.settings import Settings
 from runyard_orchestrator.store.preview_tables import previews
-from runyard_orchestrator.store.previews import PREVIEW_EVENTS, apply_previews
+from runyard_orchestrator.store.previews import PREVIEW_EVENTS, PreviewRows, apply_previews
 from runyard_orchestrator.store.tables import SCHEMA, container_environments
 from runyard_sandbox.process import ProcessProvisioner, ProcessSettings
 from runyard_sandbox.provisioner import PREVIEW_LIMITS, Spec
@@ -293,6 +293,40 @@ async def test_what_belongs_to_no_preview_is_removed(around: Previewer) -> None:
     await around.processes.provision(spec)
     async with serving(around.world.settings):
         await around.gone(name)
+
+
+async def test_previews_that_are_over_cost_the_engines_nothing(
+    around: Previewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(around.world.settings) as service:
+        over = [await around.create(framework="none"), await around.create(command=SERVE)]
+        await around.until(over[0], PreviewFailed)
+        await around.until(over[1], PreviewReady)
+        await around.control(over[1], "delete")
+        await around.gone(f"runyard-preview-{over[1]}-1")
+        keeper, asked = service.app.state.previews.keeper, list[Sequence[str]]()
+        await _passed(service)
+        original = keeper.boxes.named
+
+        async def named(names: Sequence[str]) -> Any:
+            asked.append(names)
+            return await original(names)
+
+        monkeypatch.setattr(keeper.boxes, "named", named)
+        for _ in range(3):
+            await _passed(service)
+        assert not asked
+
+
+async def test_previews_in_use_come_before_those_that_are_over(around: Previewer) -> None:
+    async with serving(around.world.settings):
+        await around.until(await around.create(framework="none"), PreviewFailed)
+        used = await around.create(command=SERVE)
+        await around.until(used, PreviewReady)
+        database = Database(around.world.settings.database_url, SCHEMA)
+        found = await PreviewRows(database).to_be_looked_after(1, datetime.now(UTC) - timedelta(days=1))
+        await database.close()
+    assert [key.preview_id for key in found] == [used]
 
 
 async def test_a_preview_that_vanishes_is_reported_and_brought_back(previewer: Previewer) -> None:

@@ -50,6 +50,7 @@ from runyard_orchestrator.domain.preview_upkeep import (
     next_step,
 )
 from runyard_orchestrator.domain.rules import Installation, Rules, rules_of
+from runyard_orchestrator.handlers.preview_census import PreviewCensus
 from runyard_orchestrator.handlers.preview_desk import PreviewDesk
 from runyard_orchestrator.handlers.preview_logs import PreviewLogs
 from runyard_orchestrator.store.previews import PreviewKey
@@ -98,14 +99,20 @@ class Previews:
     _health: dict[PreviewKey, _Health] = field(default_factory=dict[PreviewKey, _Health])
     _hints: dict[PreviewKey, set[str]] = field(default_factory=dict[PreviewKey, set[str]])
     _names: dict[str, PreviewKey] = field(default_factory=dict[str, PreviewKey])
-    _strangers: set[str] = field(default_factory=set[str])
+    _settled: set[PreviewKey] = field(default_factory=set[PreviewKey])
+    """Those about which there was nothing left to do; with a box of theirs, or an event, they are looked at again."""
     _cleared: set[PreviewKey] = field(default_factory=set[PreviewKey])
     _begun: set[str] = field(default_factory=set[str])
     _ports: dict[PreviewKey, int] = field(default_factory=dict[PreviewKey, int])
     _choosing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _census: PreviewCensus = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._census = PreviewCensus(self.desk, self.boxes)
 
     def wake(self, key: PreviewKey) -> None:
         """Something about this preview has changed: look at it."""
+        self._settled.discard(key)
         self._due.add(key)
         self._awake.set()
 
@@ -149,20 +156,11 @@ class Previews:
         """
         if not await self.leadership.held():
             return
-        found = await self.boxes.all()
-        keys = set(await self.desk.rows.to_be_looked_after(_AT_ONCE, datetime.now(UTC) - _LEFTOVERS))
-        strangers: dict[str, Box] = {}
-        for key, boxes in found.items():
-            if (await self.desk.preview(key)).status == "absent":
-                strangers.update({box.name: box for box in boxes})
-                continue
-            self._hints[key] = {box.name for box in boxes}
-            keys.add(key)
-        for name in self._strangers & strangers.keys():
-            logger.warning("preview.orphan_removed", name=name)
-            await self._remove(strangers[name])
-        self._strangers = set(strangers)
-        for key in keys:
+        owned = await self._census.take(await self.boxes.all())
+        self._hints.update(owned)
+        wanted = set(await self.desk.rows.to_be_looked_after(_AT_ONCE, datetime.now(UTC) - _LEFTOVERS))
+        self._settled &= wanted
+        for key in owned.keys() | (wanted - self._settled):
             self.wake(key)
 
     async def look_at(self, key: PreviewKey) -> None:
@@ -182,6 +180,7 @@ class Previews:
                 patience=self.patience,
             )
             if step is None:
+                self._settled.add(key)
                 return
             again = await self._take(key, preview, step)
             if again is not None:
@@ -263,13 +262,10 @@ class Previews:
             else:
                 raise
         else:
-            self._attend(key, preview)
-
-    def _attend(self, key: PreviewKey, preview: Preview) -> None:
-        self.logs.attend(key, preview, begun=preview.container_name in self._begun)
+            self.logs.attend(key, preview, begun=preview.container_name in self._begun)
 
     async def _look(self, key: PreviewKey, preview: Preview, box: Box) -> float | None:
-        self._attend(key, preview)
+        self.logs.attend(key, preview, begun=preview.container_name in self._begun)
         health = self._health.setdefault(key, _Health())
         if preview.status == "ready":
             wait = health.looked + (_RETRY_SECONDS if health.misses else self.health_seconds) - time.monotonic()

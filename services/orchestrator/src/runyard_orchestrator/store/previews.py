@@ -78,7 +78,8 @@ class PreviewRows:
         went_down = and_(previews.c.status == "stopped", previews.c.reason == "shutdown")
         statement = select(previews.c.tenant_id, previews.c.id)
         statement = statement.where(or_(previews.c.status.in_(sorted(ACTIVE)), recent, went_down))
-        found = await self._all(statement.order_by(previews.c.stream_seq).limit(limit))
+        # Those in use first: of what is over there may be more than are looked at.
+        found = await self._all(statement.order_by(recent, previews.c.stream_seq).limit(limit))
         return [PreviewKey(row["tenant_id"], row["id"]) for row in found]
 
     async def ports(self) -> frozenset[int]:
