@@ -46,6 +46,13 @@ _EFFECT_CONSUMERS = {
 }
 
 
+def runner_of(runner_type: str) -> str:
+    """What the service that works on runs of this type is called behind `runner-`: `acp` for opencode."""
+    subject = f"cmd.runner.{runner_type}.>"
+    shared = (name for name, subjects in _SHARED_CONSUMERS.items() if subject in subjects)
+    return next(shared, runner_type).removeprefix("runner-")
+
+
 def streams(replicas: int = 1) -> dict[str, dict[str, Any]]:
     """The streams as the server's API takes them."""
     shared = {"storage": "file", "num_replicas": replicas, "discard": "new", "allow_direct": True}

@@ -30,7 +30,7 @@ class SandboxSettings(BaseSettings):
     sandbox_process_fallback: bool = False
     """Whether a run whose container cannot be had goes to a plain process, where a team has decided nothing."""
     sandbox_image: str = "runyard/runner-{runner}:latest"
-    """The runner's image; `{runner}` is the session's runner type."""
+    """The runner's image; `{runner}` is what drives the session's agent: codex, claude or acp."""
     sandbox_images: dict[str, str] = Field(default_factory=dict[str, str])
     """Others, by runner type (JSON)."""
     sandbox_preview_image: str = "runyard/preview:latest"
