@@ -14,8 +14,9 @@ from codex_cli_bin import bundled_codex_path
 from runyard_events.catalogue import Notice
 from runyard_runner.adapter import AgentFailed, AgentStart, Native
 from runyard_runner.environment import agent_environment
+from runyard_runner.json_rpc import RpcError
 from runyard_runner.processes import end_all, spawn
-from runyard_runner_codex.adapters.app_server import AppServer, RpcError
+from runyard_runner_codex.adapters.app_server import AppServer
 from runyard_runner_codex.adapters.config import (
     command_line,
     environment,

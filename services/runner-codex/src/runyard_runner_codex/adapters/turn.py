@@ -9,7 +9,8 @@ import structlog
 
 from runyard_events.catalogue import Payload
 from runyard_runner.adapter import AgentFailed, Decision, Direction, Native
-from runyard_runner_codex.adapters.app_server import AppServer, RpcError
+from runyard_runner.json_rpc import ENDED, RpcError
+from runyard_runner_codex.adapters.app_server import AppServer
 from runyard_runner_codex.asks import ask_of, response_to
 from runyard_runner_codex.translate import Translator
 
@@ -56,7 +57,7 @@ class CodexTurn:
             yield native
             if native.end is not None:
                 return
-        raise AgentFailed("The Codex process has ended.")
+        raise AgentFailed(ENDED)
 
     async def answer(self, key: str, decision: Decision) -> None:
         request = self._asked.pop(key, None)
@@ -103,7 +104,7 @@ class CodexTurn:
     async def _request(self, message: Mapping[str, Any]) -> Native:
         ask = ask_of(message, self._translator)
         if ask is None:
-            await self._server.refuse(message["id"], "not served by this client")
+            await self._server.refuse(message["id"])
             return Native(raw=message)
         self._asked[ask.key] = message
         return Native(raw=message, ask=ask)
