@@ -41,7 +41,9 @@ RUN python /source/arrange.py /source /app
 FROM installed
 ARG SERVICE
 COPY --from=arranged /app /app
-ENV SERVICE=${SERVICE}
+# The last is for runner-acp alone: agents are in its image (deploy/agents.Dockerfile) or are not to be had.
+ENV SERVICE=${SERVICE} \
+    ACP_BUNDLED=/opt/agents
 USER 10001:10001
 WORKDIR /
 HEALTHCHECK --interval=30s --timeout=5s --retries=3 --start-period=60s \

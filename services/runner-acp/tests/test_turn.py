@@ -10,9 +10,9 @@ from nats.aio.client import Client
 from pydantic import SecretStr
 
 from runyard_runner.adapter import AgentFailed, AgentStart, Decision, Native
+from runyard_runner.json_rpc import JsonRpc
 from runyard_runner.processes import spawn
 from runyard_runner.testbench import KEY, make_bench
-from runyard_runner_acp.adapters.lines import Lines
 from runyard_runner_acp.adapters.talk import Acp
 from runyard_runner_acp.adapters.turn import AcpTurn
 from runyard_runner_acp.settings import Settings
@@ -37,9 +37,9 @@ def turn(folder: Path, prompt: str, **changes: Any) -> AcpTurn:
         **changes,
     }
 
-    async def boot(start: AgentStart) -> Lines:
+    async def boot(start: AgentStart) -> JsonRpc:
         child = await spawn([sys.executable, str(STUB)], cwd=start.cwd, env={}, folder=folder)
-        return Lines(child, Acp().marks)
+        return JsonRpc(child, Acp().marks)
 
     async def prepare() -> AsyncIterator[str]:
         yield "prepared"

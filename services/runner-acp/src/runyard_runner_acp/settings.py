@@ -17,8 +17,10 @@ class Settings(RunnerSettings):
     """How long npm may take to install an agent."""
     acp_installs: Path | None = None
     """Where agents are installed; below the agents folder unless said otherwise."""
+    acp_bundled: Path | None = None
+    """Where an image has its agents; said there. Nothing is installed then, and no other place is looked at."""
 
     @property
     def installs(self) -> Path:
         """The folder of installed agents."""
-        return self.acp_installs or self.agents_root / ".installed"
+        return self.acp_bundled or self.acp_installs or self.agents_root / ".installed"

@@ -3,6 +3,7 @@
 import asyncio
 
 from runyard_runner.adapter import AgentFailed, AgentsByType, AgentStart
+from runyard_runner.json_rpc import JsonRpc
 from runyard_runner.processes import end_all, spawn
 from runyard_runner_acp.adapters.configurations import (
     CONFIGURATIONS,
@@ -12,7 +13,6 @@ from runyard_runner_acp.adapters.configurations import (
     write_secrets,
 )
 from runyard_runner_acp.adapters.installs import Installs
-from runyard_runner_acp.adapters.lines import Lines
 from runyard_runner_acp.adapters.turn import AcpTurn
 from runyard_runner_acp.settings import Settings
 
@@ -25,7 +25,8 @@ class AcpAgent:
     def __init__(self, configuration: Configuration, settings: Settings) -> None:
         self._configuration = configuration
         self._settings = settings
-        self._installs = Installs(settings.installs, settings.acp_install_seconds)
+        sealed = settings.acp_bundled is not None
+        self._installs = Installs(settings.installs, settings.acp_install_seconds, sealed=sealed)
 
     @property
     def name(self) -> str:
@@ -46,7 +47,7 @@ class AcpAgent:
         """Stops every process that was started."""
         await end_all(self._settings.agents_root)
 
-    async def _boot(self, start: AgentStart) -> Lines:
+    async def _boot(self, start: AgentStart) -> JsonRpc:
         agent, model = self._configuration, start.model or self._settings.model or DEFAULT_MODEL
         program = self._installs.program(agent)
         if program is None:
@@ -61,7 +62,7 @@ class AcpAgent:
             )
         except OSError as error:
             raise AgentFailed(f"{agent.name} cannot be started: {error}", reason="start_failed") from error
-        return Lines(child, agent.dialect.marks)
+        return JsonRpc(child, agent.dialect.marks)
 
 
 def agents(settings: Settings) -> AgentsByType:

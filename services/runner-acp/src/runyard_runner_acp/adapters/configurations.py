@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from runyard_runner.adapter import AgentStart
+from runyard_runner_acp.adapters.npm import wanted_by
 from runyard_runner_acp.adapters.talk import Acp, Dialect, Droid
 
 Name = Literal["opencode", "droid"]
@@ -30,8 +31,7 @@ class Configuration:
     @property
     def version(self) -> str:
         """The pinned version."""
-        locked = json.loads(self.lock.read_text())
-        return next(iter(locked["packages"][""]["dependencies"].values()))
+        return next(iter(wanted_by(self.lock).values()))
 
 
 CONFIGURATIONS: Mapping[str, Configuration] = {

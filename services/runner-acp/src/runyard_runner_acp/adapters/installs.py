@@ -1,9 +1,11 @@
-"""Agents from npm, at their first use: pinned, with hashes, whole or not at all, one installer at a time."""
+"""Agents from npm, at their first use: pinned, with hashes, whole or not at all, one installer at a time.
+
+An image has its agents in a folder that nobody writes to any more: there nothing is installed.
+"""
 
 import asyncio
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import signal
@@ -15,27 +17,24 @@ from typing import IO
 from runyard_runner.adapter import AgentFailed
 from runyard_runner.environment import agent_environment
 from runyard_runner_acp.adapters.configurations import Configuration
+from runyard_runner_acp.adapters.npm import INSTALL, place_of, prepare
 
 NODE = 20
 """The oldest Node whose npm installs all of them."""
-NPM = (
-    "ci",
-    "--ignore-scripts",
-    "--no-audit",
-    "--no-fund",
-    "--no-update-notifier",
-    "--omit=dev",
-)
 SETTINGS = ("npm_config_registry", "NPM_CONFIG_REGISTRY", "npm_config_cafile", "NPM_CONFIG_CAFILE")
 WAYS = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 
 class Installs:
-    """The folder of installed agents, `<name>-<version>` each. `seconds` is how long one installation may take."""
+    """The folder of installed agents, `<name>-<version>` each. `seconds` is how long one installation may take.
 
-    def __init__(self, folder: Path, seconds: float = 600) -> None:
+    An image's folder is `sealed`.
+    """
+
+    def __init__(self, folder: Path, seconds: float = 600, *, sealed: bool = False) -> None:
         self._folder = folder
         self._seconds = seconds
+        self._sealed = sealed
 
     def program(self, agent: Configuration) -> Path | None:
         """The agent's program, when it is installed."""
@@ -46,10 +45,16 @@ class Installs:
         """Installs what is missing and says what it is doing.
 
         Raises:
-            AgentFailed: no Node, no network, no time; with the remedy.
+            AgentFailed: no Node, no network, no time, not in the image; with the remedy.
         """
         if self.program(agent) is not None:
             return
+        if self._sealed:
+            raise AgentFailed(
+                f"The image of this runner has no {agent.name} {agent.version}. "
+                f'Build it with all agents that you use: make images AGENTS="{agent.name} ..."',
+                reason="start_failed",
+            )
         npm = await _find_npm()
         yield f"{agent.name} {agent.version} is being installed from npm; that happens once."
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -65,7 +70,7 @@ class Installs:
         yield f"{agent.name} {agent.version} is installed."
 
     def _place(self, agent: Configuration) -> Path:
-        return self._folder / f"{agent.name}-{agent.version}"
+        return self._folder / place_of(agent.lock)
 
     async def _alone(self, npm: str, agent: Configuration) -> None:
         with (self._folder / f".{agent.name}.lock").open("w") as lock:
@@ -118,15 +123,12 @@ async def _find_npm() -> str:
 
 
 async def _run_npm(npm: str, agent: Configuration, folder: Path) -> None:
-    locked = agent.lock.read_text()
-    package = {"name": "agent", "private": True, "dependencies": json.loads(locked)["packages"][""]["dependencies"]}
-    (folder / "package.json").write_text(json.dumps(package))
-    (folder / "package-lock.json").write_text(locked)
+    prepare(folder, agent.lock)
     passed = {name: os.environ[name] for name in (*SETTINGS, *WAYS) if name in os.environ}
     own = Path.home()  # npm's own settings and cache, which say where packages come from
     process = await asyncio.create_subprocess_exec(
         npm,
-        *NPM,
+        *INSTALL,
         cwd=folder,
         env={**agent_environment(os.environ, own), **passed},
         stdin=asyncio.subprocess.DEVNULL,

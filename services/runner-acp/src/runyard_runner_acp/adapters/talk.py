@@ -5,31 +5,28 @@ from typing import Any, Protocol
 
 from runyard_events.catalogue import Notice
 from runyard_runner.adapter import AgentFailed, AgentStart, Native
+from runyard_runner.json_rpc import JsonRpc, Marks, RpcError
 from runyard_runner_acp.acp import PROMPT, AcpTranslator
-from runyard_runner_acp.adapters.lines import Lines, RpcError
 from runyard_runner_acp.dialect import Translator
 from runyard_runner_acp.droid import DroidTranslator
 
 LOST = "The earlier conversation could not be opened again; the agent starts without it."
 TOLD = "(The earlier conversation of this session could not be opened again: look at the files for what was done.)\n\n"
 
-KINDS = ("request", "notification", "response")
-Marks = Mapping[str, Mapping[str, str]]
-
 
 class Talk:
     """Requests whose answers are needed before the turn begins; all that is said meanwhile is yielded."""
 
-    def __init__(self, lines: Lines) -> None:
-        self.lines = lines
-        self.record = lines.messages()
+    def __init__(self, peer: JsonRpc) -> None:
+        self.peer = peer
+        self.record = peer.messages()
         self.result: Mapping[str, Any] = {}
         self.thread = ""
         self.lost = False
 
     async def ask(self, method: str, params: Mapping[str, Any]) -> AsyncIterator[Native]:
         """Ends when the answer is there, in `result`. Raises `RpcError` when the agent refuses."""
-        number = await self.lines.request(method, params)
+        number = await self.peer.begin(method, params)
         async for direction, message in self.record:
             yield Native(raw=message, direction=direction)
             if direction == "received" and "method" not in message and str(message.get("id")) == number:
@@ -83,7 +80,8 @@ class Acp:
     """The Agent Client Protocol, version 1."""
 
     def __init__(self) -> None:
-        self.marks: Marks = {kind: {"jsonrpc": "2.0"} for kind in KINDS}
+        version = {"jsonrpc": "2.0"}
+        self.marks: Marks = {"request": version, "notification": version, "response": version}
 
     def translator(self, cwd: str) -> Translator:
         return AcpTranslator(cwd)
@@ -107,17 +105,22 @@ class Acp:
 
     async def prompt(self, talk: Talk, text: str) -> None:
         words = [{"type": "text", "text": text}]
-        await talk.lines.request("session/prompt", {"sessionId": talk.thread, "prompt": words}, PROMPT)
+        await talk.peer.begin("session/prompt", {"sessionId": talk.thread, "prompt": words}, PROMPT)
 
     async def interrupt(self, talk: Talk) -> None:
-        await talk.lines.notify("session/cancel", {"sessionId": talk.thread})
+        await talk.peer.notify("session/cancel", {"sessionId": talk.thread})
 
 
 class Droid:
     """Droid's own protocol; its ACP wants a login."""
 
     def __init__(self) -> None:
-        self.marks: Marks = {kind: {"jsonrpc": "2.0", "factoryApiVersion": "1.0.0", "type": kind} for kind in KINDS}
+        version = {"jsonrpc": "2.0", "factoryApiVersion": "1.0.0"}
+        self.marks: Marks = {
+            "request": {**version, "type": "request"},
+            "notification": {**version, "type": "notification"},
+            "response": {**version, "type": "response"},
+        }
 
     def translator(self, cwd: str) -> Translator:
         return DroidTranslator(cwd)
@@ -139,10 +142,10 @@ class Droid:
             talk.thread = talk.result["sessionId"]
 
     async def prompt(self, talk: Talk, text: str) -> None:
-        await talk.lines.request("droid.add_user_message", {"text": text}, PROMPT)
+        await talk.peer.begin("droid.add_user_message", {"text": text}, PROMPT)
 
     async def interrupt(self, talk: Talk) -> None:
-        await talk.lines.request("droid.interrupt_session", {})
+        await talk.peer.begin("droid.interrupt_session", {})
 
 
 DROID_MODEL = "custom:Runyard-0"

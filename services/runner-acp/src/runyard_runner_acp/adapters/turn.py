@@ -8,14 +8,14 @@ import structlog
 
 from runyard_events.catalogue import Notice, Payload
 from runyard_runner.adapter import AgentFailed, AgentStart, Decision, Direction, Native, TurnEnd
+from runyard_runner.json_rpc import ENDED, JsonRpc, Message, RpcError
 from runyard_runner_acp.acp import PROMPT
-from runyard_runner_acp.adapters.lines import Lines, Message, RpcError
 from runyard_runner_acp.adapters.talk import TOLD, Dialect, Talk
 
 logger = structlog.get_logger(__name__)
 
 Preparing = Callable[[], AsyncIterator[str]]
-Booting = Callable[[AgentStart], Awaitable[Lines]]
+Booting = Callable[[AgentStart], Awaitable[JsonRpc]]
 
 
 class AcpTurn:
@@ -43,7 +43,7 @@ class AcpTurn:
 
     @property
     def process_group(self) -> int | None:
-        return self._talk.lines.child.pid if self._talk else None
+        return self._talk.peer.child.pid if self._talk else None
 
     async def __aiter__(self) -> AsyncIterator[Native]:
         async for words in self._prepare():
@@ -65,12 +65,12 @@ class AcpTurn:
                 yield native
                 if native.end is not None:
                     return
-        raise AgentFailed("The agent's process has ended.")
+        raise AgentFailed(ENDED)
 
     async def answer(self, key: str, decision: Decision) -> None:
         message = self._asked.pop(key, None)
         if message is not None and self._talk is not None:
-            await self._talk.lines.respond(message["id"], self._translator.response(message, decision))
+            await self._talk.peer.respond(message["id"], self._translator.response(message, decision))
             if decision.kind == "cancel":
                 await self.interrupt()
 
@@ -86,7 +86,7 @@ class AcpTurn:
     async def close(self, *, kill: bool = False) -> None:
         try:
             if self._talk is not None:
-                await self._talk.lines.stop(grace=0.5 if kill else 3.0)
+                await self._talk.peer.stop(grace=0.5 if kill else 3.0)
         finally:
             self._release(self._start)
 
@@ -105,7 +105,7 @@ class AcpTurn:
             logger.warning("acp.misunderstood", method=message.get("method"), exc_info=True)
             ask = None
         if ask is None:
-            await talk.lines.refuse(message["id"])
+            await talk.peer.refuse(message["id"])
             return Native(raw=message)
         self._asked[ask.key] = message
         return Native(raw=message, neutral=self._neutral(message), ask=ask)

@@ -1,0 +1,79 @@
+"""An agent that comes from npm in containers of a real engine: it is in the image or it is not to be had."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Api, Seen, Stack
+    from tests.docker.conftest import Engine
+
+pytestmark = [pytest.mark.docker, pytest.mark.agents, pytest.mark.acp, pytest.mark.timeout(240)]
+ROOT = Path(__file__).parents[2]
+TAG = "opencode-only"
+LOOK = """grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status; echo uid $(id -u)
+touch /opt/agents/mine "$(ls -d /opt/agents/*)/mine" && echo poisoned
+env | grep SESSION_TOKEN; command -v npm; echo made >made.md"""
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The runner's image with opencode and without Droid, built as a user builds it."""
+    environment = {**os.environ, "TAG": TAG, "AGENTS": "opencode"}
+    argv = [ROOT / "tools/images.sh", "runner-acp"]
+    built = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    return f"runyard/runner-acp:{TAG}"
+
+
+@pytest.fixture(scope="module")
+def settings(image: str) -> dict[str, str]:
+    return {"SANDBOX_IMAGES": json.dumps({"opencode": image, "droid": image})}
+
+
+def script(*steps: dict[str, Any]) -> str:
+    return f"[[script: {json.dumps({'steps': steps})}]]"
+
+
+def payloads(events: list["Seen"], wanted: str) -> list[Any]:
+    return [one.payload for one in events if one.type == wanted]
+
+
+async def test_opencode_works_in_a_sealed_container_and_goes_on_in_its_thread(
+    stack: "Stack", api: "Api", engine: "Engine", repository: Path, sandbox_events: Callable[..., Any]
+) -> None:
+    session = await api.session(await api.import_repository(repository), "opencode")
+
+    first = await api.events(await api.prompt(session, script({"run": LOOK}, {"say": "looked"})))
+    second = await api.events(await api.prompt(session, script({"say": "again"})))
+
+    assert [first[-1].type, second[-1].type] == ["run.completed"] * 2, (first[-1].payload, second[-1].payload)
+    assert [one["method"] for one in payloads(first, "run.dispatched")] == ["docker"]
+    assert engine.of(session) == f"runyard-{session[:8]}-1"
+    types = [one["type"] for one in await sandbox_events(stack, session)]
+    assert types == ["sandbox.requested", "sandbox.creating", "sandbox.running"]
+    (result,) = payloads(first, "ui.tool.result")
+    said = dict(
+        line.replace(":", "").split(None, 1) for line in str(result["output"]).splitlines() if "touch" not in line
+    )
+    assert (said["CapEff"], said["CapBnd"], said["NoNewPrivs"]) == ("0" * 16, "0" * 16, "1")
+    assert said.keys() == {"CapEff", "CapBnd", "NoNewPrivs", "uid"}, "neither poisoned, nor a token, nor npm"
+    assert said["uid"] != "0"
+    assert "made.md" in str(await api.call("GET", f"/api/sessions/{session}/diff"))
+    threads = {one["nativeThreadId"] for one in payloads(second, "run.started")}
+    assert threads == {one["nativeThreadId"] for one in payloads(first, "run.thread_bound")}
+    assert payloads(second, "ui.notice") == []
+
+
+async def test_an_agent_that_is_not_in_the_image_ends_the_run_with_the_remedy(api: "Api", repository: Path) -> None:
+    session = await api.session(await api.import_repository(repository), "droid")
+
+    last = (await api.events(await api.prompt(session, "hello")))[-1]
+
+    assert (last.type, last.payload["reason"]) == ("run.error", "start_failed")
+    assert 'make images AGENTS="droid' in last.payload["message"]
