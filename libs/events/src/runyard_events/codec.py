@@ -25,7 +25,7 @@ def decode(data: bytes) -> Envelope:
     try:
         raw: Any = json.loads(data)
         return decode_json(raw)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Malformed(f"not an event: {_short(error)}") from error
 
 

@@ -6,7 +6,6 @@ on the run's lifecycle), so a holder that lost its lease without knowing cannot 
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from nats.errors import Error as NatsError
 from nats.js.errors import KeyDeletedError, KeyNotFoundError, KeyWrongLastSequenceError
@@ -70,7 +69,7 @@ class Leases:
             return
 
     async def holder(self, run_id: str) -> str | None:
-        """Who holds a run's lease now, or None.
+        """Who holds a run's lease now, or None; one that names nobody is none: a container writes its own.
 
         Raises:
             LogUnavailable: the server did not answer.
@@ -81,8 +80,15 @@ class Leases:
             return None
         except (NatsError, TimeoutError) as error:
             raise LogUnavailable(f"leases do not answer: {error}") from error
-        body: dict[str, Any] = json.loads(entry.value or b"{}")
-        return body.get("holder")
+        return _holder(entry.value or b"")
+
+
+def _holder(value: bytes) -> str | None:
+    try:
+        named = json.loads(value)["holder"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return named if isinstance(named, str) else None
 
 
 def _value(holder: str) -> bytes:

@@ -5,6 +5,7 @@ from functools import cached_property
 
 from runyard_events.codec import decode
 from runyard_events.envelope import Envelope
+from runyard_events.errors import Malformed
 from runyard_events.subjects import Address, parse
 
 
@@ -32,7 +33,14 @@ class StoredEvent:
     def event(self) -> Envelope:
         """The decoded, upcast envelope.
 
+        Who may write on a subject is checked by the server, what an envelope says of itself by nobody: one that
+        says to be elsewhere than where it stands is none.
+
         Raises:
-            Malformed: the stored bytes are not an event.
+            Malformed: the stored bytes are not an event, or not one of this subject.
         """
-        return decode(self.data)
+        event, here = decode(self.data), self.address
+        stands = (here.tenant_id, here.session_id, here.run_id, here.family)
+        if (event.tenant_id, event.session_id, event.run_id, event.kind) != stands:
+            raise Malformed("an event says to be of something else than its subject")
+        return event

@@ -3,13 +3,13 @@
 import json
 from typing import Any
 
-from sqlalchemy import Executable
+from sqlalchemy import Executable, exists, literal, select
 from sqlalchemy.dialects.postgresql import insert
 
 from runyard_events.catalogue import RunApprovalRequested, RunApprovalResolved
 from runyard_events.stored import StoredEvent
-from runyard_gateway.projections.rows import storable_values
-from runyard_gateway.projections.tables import approvals
+from runyard_gateway.projections.rows import of_run, storable_values
+from runyard_gateway.projections.tables import approvals, runs
 
 
 def approval_rows(stored: StoredEvent) -> list[Executable]:
@@ -31,7 +31,7 @@ def approval_rows(stored: StoredEvent) -> list[Executable]:
                 "requested_at": event.at,
                 "requested_seq": stored.stream_seq,
             }
-            return [insert(approvals).values(storable_values(values)).on_conflict_do_nothing()]
+            return [_insert(stored, storable_values(values))]
         case RunApprovalResolved() as answer:
             values = {
                 "status": "resolved",
@@ -42,11 +42,18 @@ def approval_rows(stored: StoredEvent) -> list[Executable]:
                 "resolved_at": event.at,
             }
             unanswered = (
-                (approvals.c.run_id == run_id) & (approvals.c.id == answer.approval_id) & (approvals.c.status == "open")
+                of_run(stored, approvals) & (approvals.c.id == answer.approval_id) & (approvals.c.status == "open")
             )
             return [approvals.update().where(unanswered).values(storable_values(values))]
         case _:
             return []
+
+
+def _insert(stored: StoredEvent, values: dict[str, Any]) -> Executable:
+    """For a run of this session, and for none that its container only says to have."""
+    row = select(*(literal(value, approvals.c[name].type) for name, value in values.items()))
+    known = row.where(exists().where(of_run(stored, runs, "id")))
+    return insert(approvals).from_select(list(values), known).on_conflict_do_nothing()
 
 
 def _json(value: Any) -> Any:

@@ -21,7 +21,7 @@ from runyard_events.catalogue import (
     RunStarted,
 )
 from runyard_events.stored import StoredEvent
-from runyard_gateway.projections.rows import storable_values
+from runyard_gateway.projections.rows import of_run, storable_values
 from runyard_gateway.projections.tables import approvals, runs
 
 _STATUS = {RunCompleted: "completed", RunCancelled: "cancelled", RunError: "error"}
@@ -67,7 +67,7 @@ def checkpoint_rows(stored: StoredEvent) -> list[Executable]:
         "insertions": made.insertions,
         "deletions": made.deletions,
     }
-    return [runs.update().where(runs.c.id == stored.address.run_id).values(storable_values(values))]
+    return [runs.update().where(of_run(stored, runs, "id")).values(storable_values(values))]
 
 
 def _requested(stored: StoredEvent, asked: RunRequested) -> Executable:
@@ -91,8 +91,7 @@ def _requested(stored: StoredEvent, asked: RunRequested) -> Executable:
 
 
 def _while_open(stored: StoredEvent, values: dict[str, Any]) -> Executable:
-    is_open = (runs.c.id == stored.address.run_id) & runs.c.end_seq.is_(None)
-    return runs.update().where(is_open).values(storable_values(values))
+    return runs.update().where(of_run(stored, runs, "id"), runs.c.end_seq.is_(None)).values(storable_values(values))
 
 
 def _ended(stored: StoredEvent, ended: RunCompleted | RunCancelled | RunError) -> list[Executable]:
@@ -104,5 +103,5 @@ def _ended(stored: StoredEvent, ended: RunCompleted | RunCancelled | RunError) -
     }
     if isinstance(ended, RunError):
         end |= {"error_reason": ended.reason, "error_message": ended.message}
-    unanswered = (approvals.c.run_id == stored.address.run_id) & (approvals.c.status == "open")
+    unanswered = of_run(stored, approvals) & (approvals.c.status == "open")
     return [_while_open(stored, end), approvals.update().where(unanswered).values(status="expired")]

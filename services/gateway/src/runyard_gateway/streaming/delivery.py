@@ -1,5 +1,8 @@
 """An event on its way to clients."""
 
+import json
+from typing import Any, cast
+
 from runyard_events.stored import StoredEvent
 
 TELEMETRY = "telemetry"
@@ -7,20 +10,33 @@ TELEMETRY = "telemetry"
 
 
 class Delivery:
-    """The place, family and bytes of an event, and the SSE frame made of them, shared by all its receivers."""
+    """The place, subject and bytes of an event, and the SSE frame made of them, shared by all its receivers.
 
-    __slots__ = ("data", "family", "frame", "seq")
+    The bytes may be anything: a container writes the events of its session itself.
+    """
 
-    def __init__(self, seq: int, family: str, data: bytes) -> None:
+    __slots__ = ("data", "family", "frame", "seq", "subject")
+
+    def __init__(self, seq: int, subject: str, data: bytes) -> None:
         self.seq = seq
-        self.family = family
+        self.subject = subject
+        self.family = subject.rpartition(".")[2]
         self.data = data
         self.frame = sse_frame(seq, data)
 
 
 def delivery(stored: StoredEvent) -> Delivery:
     """The delivery of a stored event."""
-    return Delivery(stored.stream_seq, stored.family, stored.data)
+    return Delivery(stored.stream_seq, stored.subject, stored.data)
+
+
+def said(one: Delivery) -> dict[str, Any]:
+    """The event as JSON; empty where the bytes are none."""
+    try:
+        found: Any = json.loads(one.data)
+    except (ValueError, RecursionError):
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
 def sse_frame(seq: int, data: bytes) -> bytes:

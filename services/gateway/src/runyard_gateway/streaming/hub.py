@@ -143,7 +143,7 @@ class Hub:
             if is_run:
                 self.last_of_run = stored.stream_seq
             if followers or of_session or of_team:
-                one = Delivery(stored.stream_seq, family, stored.data)
+                one = Delivery(stored.stream_seq, stored.subject, stored.data)
                 for group in (followers, of_session, of_team):
                     for subscription in group or ():
                         subscription.offer(one)

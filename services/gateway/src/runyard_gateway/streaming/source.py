@@ -4,14 +4,13 @@ The subscription comes first, then the log is read up to its end, then the queue
 events that the log has given already are skipped. So nothing can fall between the two.
 """
 
-import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from runyard_events.catalogue import FAMILIES
 from runyard_events.log import EventLog
-from runyard_gateway.streaming.delivery import TELEMETRY, Delivery, delivery
+from runyard_gateway.streaming.delivery import TELEMETRY, Delivery, delivery, said
 from runyard_gateway.streaming.hub import Hub
 from runyard_gateway.streaming.subscription import Subscription
 
@@ -51,7 +50,7 @@ class Place:
 
     def is_end(self, one: Delivery) -> bool:
         """Whether this event is the last that the client waits for; only lifecycle events are decoded."""
-        return bool(self.ends) and one.family == "lifecycle" and json.loads(one.data)["type"] in self.ends
+        return bool(self.ends) and one.family == "lifecycle" and said(one).get("type") in self.ends
 
 
 class Source:

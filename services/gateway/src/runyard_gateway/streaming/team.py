@@ -3,9 +3,9 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from runyard_gateway.streaming.delivery import Delivery
+from runyard_events.subjects import parse
+from runyard_gateway.streaming.delivery import Delivery, said
 from runyard_gateway.streaming.source import Place
 
 OUTPUT = frozenset(
@@ -52,13 +52,13 @@ def team_place(tenant: str, start: int) -> TeamPlace:
 
 def team_frame(one: Delivery) -> str | None:
     """`agent-output` or `agent-status` with the event; None for what is neither."""
-    event: dict[str, Any] = json.loads(one.data)
+    event, address = said(one), parse(one.subject)
     kind = str(event.get("type"))
     known = {
         "id": one.seq,
-        "team_id": event.get("tenantId"),
-        "session_id": event.get("sessionId"),
-        "run_id": event.get("runId"),
+        "team_id": address.tenant_id,
+        "session_id": address.session_id,
+        "run_id": address.run_id,
     }
     if kind in OUTPUT:
         return json.dumps({"type": "agent-output", **known, "event": event})

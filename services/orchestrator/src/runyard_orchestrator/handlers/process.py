@@ -160,7 +160,7 @@ def _named(message: Msg) -> tuple[str, str]:
     try:
         event = json.loads(message.data)
         return str(event["id"]), str(event["type"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "", ""
 
 

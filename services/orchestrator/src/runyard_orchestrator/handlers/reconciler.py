@@ -90,9 +90,11 @@ class Reconciler:
         if len(found) < _AT_ONCE:
             self._absences.keep_only({one.run_id for one in found})
         for one in found:
-            held = await self.leases.holder(lease_key(one.key.session_id, one.run_id, one.run)) is not None
-            absent = self._absences.observe(one.run_id, held=held, now=time.monotonic())
-            await self._safely(one.key, self.look_at(one, absent))
+            await self._safely(one.key, self._see_to(one))
+
+    async def _see_to(self, one: OpenRun) -> None:
+        held = await self.leases.holder(lease_key(one.key.session_id, one.run_id, one.run)) is not None
+        await self.look_at(one, self._absences.observe(one.run_id, held=held, now=time.monotonic()))
 
     async def look_at(self, one: OpenRun, absent: float | None) -> None:
         """Ends one run if it will not end by itself, offers it again if nobody has taken it."""
@@ -150,6 +152,10 @@ class Reconciler:
             await work
         except Problem as problem:
             logger.warning("reconciler.skipped", session_id=key.session_id, problem=problem.type)
+        except _AWAY:
+            raise
+        except Exception:
+            logger.exception("reconciler.failed", session_id=key.session_id)
 
 
 def lease_key(session_id: str, run_id: str, run: Run) -> str:
