@@ -20,6 +20,7 @@ from nats.errors import Error as NatsError
 from runyard_events import CommandBus, EventLog, LogUnavailable, Writer, command
 from runyard_events.catalogue import AssistantDelta, RunCompleted
 from runyard_events.commands import StartInSandbox
+from runyard_events.session_account import read_subject
 from runyard_events.session_log import SessionLog
 from runyard_events.topology import sandbox_durable
 from runyard_stack.testing import SecuredNats
@@ -424,3 +425,21 @@ def about_streams() -> Iterator[tuple[str, Any]]:
         source = {"name": stream, "sources": [{"name": "EVENTS"}], "republish": {"src": ">", "dest": "live.>"}}
         for body in (mirror, source, {"seq": 1}):
             yield f"$JS.API.STREAM.{verb}.{stream}", body
+
+
+async def test_asking_without_end_keeps_no_other_session_waiting(scene: Scene) -> None:
+    def question(box: Box) -> bytes:
+        return json.dumps({"run": box.run, "family": ">", "after": 0}).encode()
+
+    guest = await scene.town.enter(scene.stranger)
+    for _ in range(20_000):
+        await scene.attacker.publish(
+            read_subject(scene.own.tenant, scene.own.session), question(scene.own), reply=f"{scene.own.inbox}.x"
+        )
+    await scene.attacker.flush(30)
+
+    subject = read_subject(scene.stranger.tenant, scene.stranger.session)
+    answer = await guest.request(subject, question(scene.stranger), timeout=10)
+
+    assert "events" in json.loads(answer.data)
+    assert await scene.town.break_in(scene.neighbour)

@@ -7,6 +7,7 @@ time; then they have to ask again. While this process is away nobody new is let 
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -27,6 +28,9 @@ logger = structlog.get_logger(__name__)
 
 QUEUE = "orchestrator"
 AT_ONCE = 64
+OF_EACH = 8
+"""Pages that one session may be waiting for. Who asks for more is not answered and asks again: a program in a
+container may ask as often as it likes, and others want their answers too."""
 Answer = Callable[[Msg], Awaitable[bytes | None]]
 
 
@@ -43,24 +47,37 @@ class Doorkeeper:
         self._tokens = tokens
         self._issuer = Issuer(seed)
         self._stay = stay_seconds
-        self._slots = asyncio.Semaphore(AT_ONCE)
         self._answering: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Listens from now on, beside other replicas: each question goes to one of them."""
-        for subject, answer in ((AUTH_REQUESTS, self._who_is_it), (f"{READ}.>", self._page)):
-            await self._client.subscribe(subject, queue=QUEUE, cb=self._at_once(answer))
+        for subject, answer, of_each in ((AUTH_REQUESTS, self._who_is_it, None), (f"{READ}.>", self._page, OF_EACH)):
+            await self._client.subscribe(subject, queue=QUEUE, cb=self._at_once(answer, of_each))
 
     async def close(self) -> None:
         """Leaves what is being answered."""
         await end_tasks(*self._answering)
 
-    def _at_once(self, answer: Answer) -> Callable[[Msg], Awaitable[None]]:
+    def _at_once(self, answer: Answer, of_each: int | None) -> Callable[[Msg], Awaitable[None]]:
+        """Answers several at once, and at most so many on each subject."""
+        slots, under_way = asyncio.Semaphore(AT_ONCE), Counter[str]()
+
         async def begin(message: Msg) -> None:
-            await self._slots.acquire()
+            subject = message.subject
+            if of_each is not None and under_way[subject] >= of_each:
+                return
+            under_way[subject] += 1
+            await slots.acquire()
             task = asyncio.create_task(self._reply(message, answer))
             self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
+            task.add_done_callback(lambda task: end(task, subject))
+
+        def end(task: asyncio.Task[None], subject: str) -> None:
+            self._answering.discard(task)
+            slots.release()
+            under_way[subject] -= 1
+            if not under_way[subject]:
+                del under_way[subject]
 
         return begin
 
@@ -75,8 +92,6 @@ class Doorkeeper:
             logger.warning("door.log_away", subject=message.subject, error=str(error))
         except Exception:
             logger.exception("door.failed", subject=message.subject)
-        finally:
-            self._slots.release()
 
     async def _page(self, message: Msg) -> bytes:
         return await answer_page(self._log, message.subject, message.data)
