@@ -61,6 +61,7 @@ class FakeKubernetes:
         self.missing_images = {"no/such:image"}
         self.has_room = True
         self.may_create = True
+        self.has_controller = True
         self.has_metrics = True
         self.logs = ["2026-11-21T08:00:00.123456789Z one", "2026-11-21T08:00:01Z two"]
         self.exec_protocols: tuple[str, ...] = ("v5.channel.k8s.io", "v4.channel.k8s.io")
@@ -131,7 +132,7 @@ class FakeKubernetes:
         if namespace != NAMESPACE:
             raise Status(403, "Forbidden", f"no access to the namespace {namespace}")
         kind = KINDS.get((root, "/".join(group), plural))
-        if kind is None:
+        if kind is None or (kind == "Sandbox" and not self.has_controller):
             raise Status(404, "NotFound", "the server could not find the requested resource")
         return kind
 

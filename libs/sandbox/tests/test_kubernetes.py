@@ -383,6 +383,15 @@ async def _is_away(chosen: KubernetesSettings) -> str:
     return str(away.value)
 
 
+async def test_a_cluster_without_the_controller_is_away_with_the_remedy(
+    server: FakeKubernetes, provisioner: KubernetesProvisioner
+) -> None:
+    server.has_controller = False
+    for call in (provisioner.list(), provisioner.provision(SPEC)):
+        with pytest.raises(EngineAway, match=r"404.*agent-sandbox"):
+            await call
+
+
 async def test_inside_a_cluster_address_token_and_authority_are_found_and_read_anew(
     server: FakeKubernetes, tmp_path: Path
 ) -> None:

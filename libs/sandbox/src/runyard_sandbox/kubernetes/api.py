@@ -11,7 +11,7 @@ from runyard_sandbox.kubernetes.exec import run_in_pod
 from runyard_sandbox.kubernetes.manifests import AGENTS, Manifest
 from runyard_sandbox.kubernetes.pod import CONTAINER
 from runyard_sandbox.kubernetes.settings import KubernetesSettings
-from runyard_sandbox.provisioner import ExecResult
+from runyard_sandbox.provisioner import EngineAway, ExecResult
 from runyard_sandbox.remote import Credential, Refused, Remote
 
 _PLURALS = {
@@ -23,6 +23,7 @@ _PLURALS = {
 }
 _METRICS = "apis/metrics.k8s.io/v1beta1"
 _MANAGER = "runyard"
+REMEDY = "the orchestrator's service account needs the role of deploy/kubernetes/orchestrator.yaml"
 
 
 class KubeApi:
@@ -37,7 +38,7 @@ class KubeApi:
             "Authorization",
             cluster.token,
             "Bearer ",
-            remedy="the orchestrator's service account needs the role of deploy/kubernetes/orchestrator.yaml",
+            remedy=REMEDY,
         )
         self._remote = Remote(
             "Kubernetes",
@@ -53,7 +54,7 @@ class KubeApi:
 
     async def create(self, manifest: Manifest) -> Manifest:
         """The new resource; 409 when there is one of this name."""
-        return await self._call("POST", self._path(manifest["kind"]), body=manifest)
+        return await self._of_collection("POST", manifest["kind"], body=manifest)
 
     async def apply(self, manifest: Manifest) -> Manifest:
         """Makes a resource be so, whatever it was before (server-side apply; may be repeated)."""
@@ -88,7 +89,7 @@ class KubeApi:
 
     async def list(self, kind: str, selector: str) -> tuple[Sequence[Manifest], str]:
         """Those with these labels, and the version of the collection that a watch begins at."""
-        found = await self._call("GET", self._path(kind), params={"labelSelector": selector})
+        found = await self._of_collection("GET", kind, params={"labelSelector": selector})
         items = [one for one in found["items"] if "deletionTimestamp" not in one["metadata"]]
         return items, str(found["metadata"].get("resourceVersion", ""))
 
@@ -160,6 +161,14 @@ class KubeApi:
     def _path(self, kind: str, name: str | None = None) -> str:
         path = f"{_PLURALS[kind]}/namespaces/{self._namespace}/{_plural(kind)}"
         return path if name is None else f"{path}/{name}"
+
+    async def _of_collection(self, method: str, kind: str, **options: Any) -> Manifest:
+        try:
+            return await self._call(method, self._path(kind), **options)
+        except Refused as error:
+            if not error.is_missing:
+                raise
+            raise EngineAway(f"{error} (is the namespace there, and the controller of agent-sandbox?)") from None
 
     async def _call(self, method: str, path: str, **options: Any) -> Manifest:
         return cast("Manifest", await self._remote.call(method, path, **options))

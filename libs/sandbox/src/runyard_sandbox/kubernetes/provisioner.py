@@ -9,7 +9,7 @@ from typing import Any
 
 from runyard_events.catalogue import Method
 from runyard_sandbox.kubernetes import manifests, reading
-from runyard_sandbox.kubernetes.api import KubeApi
+from runyard_sandbox.kubernetes.api import REMEDY, KubeApi
 from runyard_sandbox.kubernetes.labels import AT_REST, INSTALLATION, NAME, Identity, identity
 from runyard_sandbox.kubernetes.settings import KubernetesSettings
 from runyard_sandbox.provisioner import (
@@ -56,7 +56,8 @@ class KubernetesProvisioner:
     async def check(self) -> None:
         """Raises `EngineAway` when the server does not answer, or our account may not make sandboxes."""
         if not await self._api.may("create", "Sandbox", manifests.AGENTS.partition("/")[0]):
-            raise EngineAway(f"Kubernetes: our account may not make sandboxes in {self._settings.namespace}")
+            where = self._settings.namespace
+            raise EngineAway(f"Kubernetes: our account may not make sandboxes in {where} ({REMEDY})")
 
     async def provision(self, spec: Spec) -> Sandbox:
         """Creates a Sandbox and waits until its container runs.
