@@ -262,7 +262,8 @@ def test_the_backoff_doubles_to_a_limit_and_starts_anew_after_a_steady_life() ->
 
 
 def test_provider_keys_reach_the_llm_gateway_only() -> None:
-    environment = {"OPENAI_API_KEY": "canary", "PATH": "/bin", "ANTHROPIC_AUTH_TOKEN": "canary"}
+    environment = {"PATH": "/bin", "OPENAI_API_KEY": "canary", "ANTHROPIC_AUTH_TOKEN": "canary"}
+    environment |= {"GEMINI_API_KEY": "canary", "GOOGLE_API_KEY": "canary"}
     assert inherited(Part("llm-gateway"), environment) == environment
     assert inherited(Part("runner-codex"), environment) == {"PATH": "/bin"}
 
@@ -303,6 +304,7 @@ def test_it_is_said_where_model_answers_come_from() -> None:
     assert "scripted offline model" in model_source({})
     assert model_source({"OPENAI_API_KEY": "canary"}) == "real: OpenAI (OPENAI_API_KEY)"
     assert model_source({"ANTHROPIC_BASE_URL": "http://models"}) == "real: Anthropic (http://models)"
+    assert model_source({"GOOGLE_API_KEY": "canary"}) == "real: Google (GOOGLE_API_KEY)"
 
 
 def test_a_command_runs_until_a_signal() -> None:

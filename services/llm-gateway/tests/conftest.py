@@ -23,6 +23,7 @@ from runyard_stack.testing import SecuredNats
 RUN_KEY = "run-key-of-the-tests-0123456789abcdef"
 JWT_KEY = "jwt-key-of-the-tests-0123456789abcdef"
 CANARY = "canary-provider-key-5f1d9c27b3"
+PROVIDER_KEYS = ("openai_api_key", "codex_api_key", "anthropic_api_key", "gemini_api_key", "google_api_key")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -199,7 +200,7 @@ async def start(nats_url: str, database_url: str, event_log: EventLog, tenant: s
                 port=free_port(),
                 run_token_key=SecretStr(RUN_KEY),
                 jwt_secret_key=SecretStr(JWT_KEY),
-                **({"openai_api_key": None, "codex_api_key": None, "anthropic_api_key": None} | settings),
+                **(dict.fromkeys(PROVIDER_KEYS) | settings),
             )
             service = await stack.enter_async_context(serving(build(chosen)))
             return Gateway(service.url, tenant, event_log)
@@ -221,6 +222,8 @@ async def keyed(start: Start, upstream: Upstream) -> Gateway:
         openai_base_url=f"{upstream.url}/v1",
         anthropic_api_key=SecretStr(CANARY),
         anthropic_base_url=upstream.url,
+        gemini_api_key=SecretStr(CANARY),
+        google_gemini_base_url=upstream.url,
         idle_timeout_seconds=2,
         first_byte_timeout_seconds=2,
     )

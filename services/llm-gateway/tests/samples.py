@@ -1,4 +1,4 @@
-"""Answers as the three real APIs send them (shortened)."""
+"""Answers as the four real APIs send them (shortened)."""
 
 import json
 from typing import Any
@@ -129,3 +129,26 @@ CHAT_STREAM = [
     b"data: [DONE]\n\n",
 ]
 USAGE_CHUNK = CHAT_STREAM[-2]
+
+
+def _content(part: dict[str, Any], usage: dict[str, int], finish: str | None = None) -> dict[str, Any]:
+    candidate = {"content": {"parts": [part], "role": "model"}, **({"finishReason": finish} if finish else {})}
+    return {
+        "candidates": [candidate | {"index": 0}],
+        "usageMetadata": {"promptTokenCount": 1000, **usage, "promptTokensDetails": [{"modality": "TEXT"}]},
+        "modelVersion": "gemini-2.5-pro",
+        "responseId": "r1",
+    }
+
+
+_COUNTS = {"cachedContentTokenCount": 600, "thoughtsTokenCount": 40, "candidatesTokenCount": 20}
+CONTENT = _content({"text": 'Hello "usageMetadata": { é'}, _COUNTS, "STOP")
+CONTENT_STREAM = [
+    f"data: {json.dumps(event)}\r\n\r\n".encode()
+    for event in (
+        _content({"text": "Let me see.", "thought": True}, {"thoughtsTokenCount": 40}),
+        _content({"text": "Hel"}, {"thoughtsTokenCount": 40, "candidatesTokenCount": 3}),
+        _content({"functionCall": {"name": "ls", "args": {}}, "thoughtSignature": "c2ln"}, _COUNTS),
+        _content({"text": ""}, _COUNTS, "STOP"),
+    )
+]

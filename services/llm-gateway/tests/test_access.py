@@ -13,14 +13,25 @@ from runyard_chassis import API_AUDIENCE, TokenError, Tokens
 from runyard_llm_gateway.access import Refused, RunAccess
 
 from .conftest import JWT_KEY, RUN_KEY, Gateway, Upstream, run_tokens
-from .test_gateway_streams import CHATS, MESSAGES, RESPONSES, post
+from .test_gateway_streams import CHATS, GENERATE, MESSAGES, RESPONSES, post
 
 ROUTES = {
     "responses": RESPONSES,
     "chat": CHATS,
     "messages": MESSAGES,
     "count": ("/v1/messages/count_tokens", MESSAGES[1]),
+    "gemini": GENERATE,
+    "gemini count": ("/v1beta/models/gemini-2.5-pro:countTokens", GENERATE[1]),
 }
+_GOOGLE = {"authentication_error": "UNAUTHENTICATED", "invalid_request_error": "INVALID_ARGUMENT"}
+
+
+def refused_as(api: str, kind: str, answer: bytes) -> bool:
+    """Whether an error says what it should in the shape of the API."""
+    error = json.loads(answer)
+    if "gemini" in api:
+        return error["error"]["status"] == _GOOGLE[kind] and isinstance(error["error"]["code"], int)
+    return error["error"]["type"] == kind and ("type" in error) == (api in ("messages", "count"))
 
 
 def _unsigned(tenant: str) -> str:
@@ -55,15 +66,13 @@ async def test_without_a_good_token_every_model_api_answers_401_in_its_own_shape
 ) -> None:
     for name, token in _bad_tokens(keyed.tenant).items():
         for api, route in ROUTES.items():
-            for header in ("authorization", "x-api-key"):
+            for header in ("authorization", "x-api-key", "x-goog-api-key"):
                 value = f"Bearer {token}" if header == "authorization" else token
-                sent = {"authorization": "", "x-api-key": ""} | {header: value}
+                sent = {"authorization": "", "x-api-key": "", "x-goog-api-key": ""} | {header: value}
                 status, headers, body = await post(keyed, *route, **sent)
                 assert status == 401, (name, api, header)
                 assert headers["www-authenticate"].startswith("Bearer")
-                error = json.loads(body)
-                assert error["error"]["type"] == "authentication_error"
-                assert ("type" in error) == (api in ("messages", "count"))
+                assert refused_as(api, "authentication_error", body), (name, api, body)
     assert upstream.seen == []
 
 
@@ -101,7 +110,21 @@ async def test_a_body_that_is_no_request_is_a_400_in_the_shape_of_the_api(offlin
         for api, (path, _) in ROUTES.items():
             status, _, answer = await post(offline, path, body)
             assert status == 400, (body, api)
-            assert json.loads(answer)["error"]["type"] == "invalid_request_error"
+            assert refused_as(api, "invalid_request_error", answer), (body, api)
+
+
+@pytest.mark.parametrize("name", ["key", "access_token", "%6bey"])
+async def test_a_key_in_the_address_is_refused_and_goes_nowhere(
+    keyed: Gateway, upstream: Upstream, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    for token in (keyed.token, "another-secret"):
+        path = f"{GENERATE[0]}?alt=sse&{name}={token}"
+        status, _, body = await post(keyed, path, GENERATE[1], **{"x-goog-api-key": keyed.token})
+        assert status == 401
+        assert json.loads(body)["error"]["status"] == "UNAUTHENTICATED"
+        assert "x-goog-api-key" in json.loads(body)["error"]["message"]
+        assert token not in body.decode() + "".join(capfd.readouterr())
+    assert upstream.seen == []
 
 
 def test_a_token_is_verified_once_and_forgotten_when_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:

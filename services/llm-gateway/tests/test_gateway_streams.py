@@ -1,4 +1,4 @@
-"""Streams and answers pass through as they are, and what they used is noted: for all three APIs."""
+"""Streams and answers pass through as they are, and what they used is noted: for all four APIs."""
 
 import asyncio
 import json
@@ -16,6 +16,8 @@ from .conftest import CANARY, Gateway, Upstream
 from .samples import (
     CHAT,
     CHAT_STREAM,
+    CONTENT,
+    CONTENT_STREAM,
     MESSAGE,
     MESSAGES_STREAM,
     RESPONSE,
@@ -29,6 +31,16 @@ MESSAGES = (
     "/v1/messages?beta=true",
     {"model": "claude-sonnet-5-5", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]},
 )
+GENERATE = (
+    "/v1beta/models/gemini-2.5-pro:generateContent",
+    {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
+)
+GENERATE_STREAM = ("/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse", GENERATE[1])
+STREAMS: dict[str, tuple[tuple[str, dict[str, Any]], list[bytes], tuple[int, int]]] = {
+    "responses": (RESPONSES, RESPONSES_STREAM, (1200, 90)),
+    "messages": (MESSAGES, MESSAGES_STREAM, (950, 30)),
+    "gemini": (GENERATE_STREAM, CONTENT_STREAM, (1000, 60)),
+}
 
 
 async def post(gateway: Gateway, path: str, body: Any, **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -39,13 +51,12 @@ async def post(gateway: Gateway, path: str, body: Any, **headers: str) -> tuple[
             return response.status, {k.lower(): v for k, v in response.headers.items()}, await response.read()
 
 
-@pytest.mark.parametrize(
-    ("route", "stream"), [(RESPONSES, RESPONSES_STREAM), (MESSAGES, MESSAGES_STREAM)], ids=["responses", "messages"]
-)
+@pytest.mark.parametrize("api", STREAMS)
 @pytest.mark.parametrize("size", [1, 7, 100_000], ids=["bytewise", "in sevens", "at once"])
 async def test_a_stream_arrives_byte_for_byte_however_it_is_cut_into_chunks(
-    keyed: Gateway, upstream: Upstream, route: tuple[str, dict[str, Any]], stream: list[bytes], size: int
+    keyed: Gateway, upstream: Upstream, api: str, size: int
 ) -> None:
+    route, stream, tokens = STREAMS[api]
     whole = b"".join(stream)
     upstream.streams(*(whole[i : i + size] for i in range(0, len(whole), size)))
     status, headers, body = await post(keyed, route[0], route[1] | {"stream": True})
@@ -54,7 +65,8 @@ async def test_a_stream_arrives_byte_for_byte_however_it_is_cut_into_chunks(
     assert headers["x-upstream"] == "yes"
     payload = await keyed.payload()
     assert payload.status == "ok"
-    assert payload.output_tokens in (90, 30)
+    assert (payload.input_tokens, payload.output_tokens) == tokens
+    assert payload.streamed
 
 
 async def test_the_usage_of_a_responses_stream_is_noted_with_its_cost(keyed: Gateway, upstream: Upstream) -> None:
@@ -123,14 +135,20 @@ async def test_only_the_usage_chunk_is_taken_out_of_a_chat_stream(keyed: Gateway
 
 @pytest.mark.parametrize(
     ("route", "answer", "tokens"),
-    [(RESPONSES, RESPONSE, (1200, 90)), (MESSAGES, MESSAGE, (950, 30)), (CHATS, CHAT, (70, 7))],
-    ids=["responses", "messages", "chat"],
+    [
+        (RESPONSES, RESPONSE, (1200, 90)),
+        (MESSAGES, MESSAGE, (950, 30)),
+        (CHATS, CHAT, (70, 7)),
+        (GENERATE, CONTENT, (1000, 60)),
+        (("/v1beta/models/gemini-2.5-pro:streamGenerateContent", GENERATE[1]), [CONTENT, CONTENT], (1000, 60)),
+    ],
+    ids=["responses", "messages", "chat", "gemini", "gemini, an array"],
 )
 async def test_an_answer_in_one_piece_arrives_byte_for_byte_and_is_counted(
     keyed: Gateway,
     upstream: Upstream,
     route: tuple[str, dict[str, Any]],
-    answer: dict[str, Any],
+    answer: dict[str, Any] | list[Any],
     tokens: tuple[int, int],
 ) -> None:
     body = json.dumps(answer, indent=2).encode()

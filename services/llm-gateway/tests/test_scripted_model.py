@@ -191,7 +191,10 @@ JSON = st.recursive(
         st.lists(inner, max_size=4)
         | st.dictionaries(
             st.sampled_from(
-                ["role", "content", "type", "text", "tools", "name", "function", "tool_calls", "id", "input"]
+                [
+                    *("role", "content", "type", "text", "tools", "name", "function", "tool_calls", "id", "input"),
+                    *("parts", "functionCall", "functionResponse", "functionDeclarations", "args", "response"),
+                ]
             ),
             inner,
             max_size=5,
@@ -203,10 +206,15 @@ JSON = st.recursive(
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
-    api=st.sampled_from(["responses", "chat_completions", "messages", "count_tokens"]),
+    api=st.sampled_from(
+        ["responses", "chat_completions", "messages", "count_tokens", "generate_content", "gemini_count_tokens"]
+    ),
     body=st.dictionaries(
         st.sampled_from(
-            ["input", "messages", "tools", "system", "instructions", "stream", "stream_options", "thinking", "include"]
+            [
+                *("input", "messages", "tools", "system", "instructions", "stream", "stream_options", "thinking"),
+                *("include", "contents", "systemInstruction", "generationConfig", "generateContentRequest"),
+            ]
         ),
         JSON,
     ),
@@ -217,10 +225,11 @@ def test_no_body_however_strange_is_more_than_a_bad_request(api: Api, body: dict
 
 
 @pytest.mark.parametrize("name", [name for name in SCENARIOS if name not in ("error", "hang", "cut")])
-@pytest.mark.parametrize("api", ["responses", "chat_completions", "messages"])
+@pytest.mark.parametrize("api", ["responses", "chat_completions", "messages", "generate_content"])
 async def test_every_scenario_is_spoken_in_every_api_streamed_and_not(api: Api, name: str) -> None:
     words = f"[[script: {name}]]"
     body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": words}], "input": words}
+    body["contents"] = [{"role": "user", "parts": [{"text": words}]}]
     for stream in (True, False):
         status, raw = await answer(api, body | {"stream": stream, "stream_options": {"include_usage": True}})
         assert status == 200
@@ -308,6 +317,10 @@ async def test_the_model_serves_by_itself_and_breaks_connections_where_the_scrip
                 assert (response.status, (await response.json())["type"]) == (400, "error")
             client = AsyncOpenAI(base_url=f"{base}/v1", api_key="none", max_retries=0)
             assert [model.id async for model in client.models.list()] == ["runyard-scripted"]
+            async with session.get(f"{base}/v1beta/models") as response:
+                assert [model["name"] for model in (await response.json())["models"]] == ["models/runyard-scripted"]
+            async with session.post(f"{base}/v1beta/models/m:generateContent", data=b"no JSON") as response:
+                assert (await response.json())["error"]["status"] == "INVALID_ARGUMENT"
             answered = await client.responses.create(model="m", input="[[script: tokens 3]]")
             assert answered.output_text == "word0 word1 word2 "
             body = {"model": "m", "input": "[[script: cut]]", "stream": True}

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 PROVIDERS = {
     "OpenAI": (("CODEX_API_KEY", "OPENAI_API_KEY"), "OPENAI_BASE_URL"),
     "Anthropic": (("ANTHROPIC_API_KEY",), "ANTHROPIC_BASE_URL"),
+    "Google": (("GEMINI_API_KEY", "GOOGLE_API_KEY"), "GOOGLE_GEMINI_BASE_URL"),
 }
 
 
@@ -18,6 +19,6 @@ def model_source(environment: Mapping[str, str]) -> str:
     if real:
         return "real: " + ", ".join(real)
     return (
-        "the scripted offline model: no provider key found. Set OPENAI_API_KEY, CODEX_API_KEY or "
-        "ANTHROPIC_API_KEY for a real one."
+        "the scripted offline model: no provider key found. Set OPENAI_API_KEY, CODEX_API_KEY, "
+        "ANTHROPIC_API_KEY or GEMINI_API_KEY for a real one."
     )

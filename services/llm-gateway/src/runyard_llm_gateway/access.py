@@ -3,11 +3,13 @@
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 from runyard_chassis import Claims, TokenError, Tokens
 from runyard_llm_gateway.providers.base import Headers
 
 _KEPT = 4096
+_KEYS_IN_ADDRESSES = {"key", "access_token"}
 
 
 class Refused(Exception):
@@ -34,15 +36,19 @@ class RunAccess:
         self._tokens = tokens
         self._known: OrderedDict[bytes, tuple[RunCaller, float]] = OrderedDict()
 
-    def caller(self, headers: Headers) -> RunCaller:
-        """The run that a request's headers name, by `Authorization: Bearer` or `x-api-key`.
+    def caller(self, headers: Headers, query: bytes = b"") -> RunCaller:
+        """The run that a request's headers name, by `Authorization: Bearer`, `x-api-key` or `x-goog-api-key`.
+
+        A key in the address, as Google's APIs take it too, is refused: addresses end up in logs.
 
         Raises:
             Refused: 401 without a good token, 403 with one that is for no run.
         """
+        if query and not _KEYS_IN_ADDRESSES.isdisjoint(dict(parse_qsl(query.decode("latin-1")))):
+            raise Refused(401, "The run token belongs into a header (x-goog-api-key), not into the address.")
         presented = _presented(headers)
         if not presented:
-            raise Refused(401, "A run token is needed: Authorization: Bearer <token> or x-api-key.")
+            raise Refused(401, "A run token is needed: Authorization: Bearer <token>, x-api-key or x-goog-api-key.")
         known = self._known.get(presented)
         if known is not None and time.time() < known[1]:
             return known[0]
@@ -75,6 +81,6 @@ def _presented(headers: Headers) -> bytes:
             scheme, _, token = value.partition(b" ")
             if scheme.lower() == b"bearer":
                 return token.strip()
-        elif name == b"x-api-key":
+        elif name in (b"x-api-key", b"x-goog-api-key"):
             key = value.strip()
     return key

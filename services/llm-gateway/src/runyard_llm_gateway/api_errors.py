@@ -1,4 +1,4 @@
-"""Errors as the three APIs spell them: as a body, and inside a stream that has already begun."""
+"""Errors as the four APIs spell them: as a body, and inside a stream that has already begun."""
 
 import json
 from typing import Any
@@ -23,6 +23,17 @@ _ANTHROPIC = {
     504: "timeout_error",
     529: "overloaded_error",
 }
+_GOOGLE = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    413: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
 
 
 def openai_error(status: int, message: str) -> dict[str, Any]:
@@ -36,10 +47,25 @@ def anthropic_error(status: int, message: str) -> dict[str, Any]:
     return {"type": "error", "error": {"type": _ANTHROPIC.get(status, "api_error"), "message": message}}
 
 
+def google_error(status: int, message: str) -> dict[str, Any]:
+    """An error as Google's APIs send it."""
+    return {"error": {"code": status, "message": message, "status": _GOOGLE.get(status, "INTERNAL")}}
+
+
+def error_of(api: Api, status: int, message: str) -> dict[str, Any]:
+    """An error as the API that was called spells it."""
+    match api:
+        case "messages" | "count_tokens":
+            return anthropic_error(status, message)
+        case "generate_content" | "gemini_count_tokens":
+            return google_error(status, message)
+        case _:
+            return openai_error(status, message)
+
+
 def error_body(api: Api, status: int, message: str) -> bytes:
     """The body of an error answer."""
-    shape = anthropic_error if api in ("messages", "count_tokens") else openai_error
-    return json.dumps(shape(status, message)).encode()
+    return json.dumps(error_of(api, status, message)).encode()
 
 
 def error_event(api: Api, message: str) -> bytes:
@@ -54,4 +80,4 @@ def error_event(api: Api, message: str) -> bytes:
         documented = {"type": "error", "code": "server_error", "message": message, "param": None}
         data = {**documented, "sequence_number": 0, **openai_error(502, message)}
         return f"event: error\ndata: {json.dumps(data)}\n\n".encode()
-    return f"data: {json.dumps(openai_error(502, message))}\n\n".encode()
+    return f"data: {json.dumps(error_of(api, 502, message))}\n\n".encode()

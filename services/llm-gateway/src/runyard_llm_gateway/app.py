@@ -102,7 +102,12 @@ class _Gateway:
                 routes=routes,
                 ledger=ledger,
                 measures=measures,
-                models=(settings.runyard_openai_model, settings.runyard_anthropic_model, "runyard-scripted"),
+                models=(
+                    settings.runyard_openai_model,
+                    settings.runyard_anthropic_model,
+                    settings.runyard_gemini_model,
+                    "runyard-scripted",
+                ),
                 max_body_bytes=settings.max_body_bytes,
                 max_answer_bytes=settings.max_answer_bytes,
             )
@@ -143,6 +148,7 @@ class _Gateway:
             chat=provider(known.chat),
             anthropic=provider(known.anthropic),
             anthropic_chat=provider(known.anthropic_chat),
+            gemini=provider(known.gemini),
         )
 
 

@@ -7,9 +7,10 @@ from typing import Literal
 from runyard_events import Scope
 from runyard_events.catalogue import LlmCallCompleted
 from runyard_llm_gateway.access import RunCaller
+from runyard_llm_gateway.providers.base import Api
 from runyard_llm_gateway.usage import Tokens
 
-LedgerApi = Literal["responses", "chat_completions", "messages", "count_tokens", "chat"]
+LedgerApi = Api | Literal["chat"]
 Status = Literal["ok", "error", "aborted"]
 _FAILED = 400
 
@@ -83,6 +84,6 @@ def needs_price(record: CallRecord) -> bool:
 
 def known_cost(record: CallRecord) -> float | None:
     """The cost of a call that needs no price list; None when only that could tell."""
-    if record.scripted or record.api == "count_tokens":
+    if record.scripted or record.api in ("count_tokens", "gemini_count_tokens"):
         return 0.0
     return None

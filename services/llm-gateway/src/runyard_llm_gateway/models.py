@@ -1,4 +1,4 @@
-"""`GET /v1/models`."""
+"""`GET /v1/models`, and Gemini's `GET /v1beta/models`."""
 
 import json
 from typing import Any
@@ -43,6 +43,13 @@ def scripted_list(api: Api, models: tuple[str, ...]) -> dict[str, Any]:
             {"type": "model", "id": name, "display_name": name, "created_at": "2025-01-01T00:00:00Z"} for name in models
         ]
         return {"data": entries, "has_more": False, "first_id": models[0], "last_id": models[-1]}
+    if api == "generate_content":
+        able = ["generateContent", "countTokens"]
+        return {
+            "models": [
+                {"name": f"models/{name}", "displayName": name, "supportedGenerationMethods": able} for name in models
+            ]
+        }
     return {
         "object": "list",
         "data": [{"id": name, "object": "model", "created": 0, "owned_by": "runyard"} for name in models],

@@ -16,7 +16,8 @@ from runyard_llm_gateway.json_values import mapping
 from runyard_llm_gateway.ledger import Ledger, LedgerBehind
 from runyard_llm_gateway.measures import Measures
 from runyard_llm_gateway.models import model_list
-from runyard_llm_gateway.providers.base import PATHS, Api, Headers, ModelCall
+from runyard_llm_gateway.paths import MODEL_LISTS, Address, address, model_call
+from runyard_llm_gateway.providers.base import Api, Headers, ModelCall
 from runyard_llm_gateway.routing import Routes
 
 Scope = Message
@@ -47,13 +48,13 @@ class DataPlane:
         self._max_body = max_body_bytes
         self._max_answer = max_answer_bytes
 
-    async def serve(self, api: Api, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, place: Address, scope: Scope, receive: Receive, send: Send) -> None:
         """One call, from its token to its event."""
-        headers: Headers = tuple(scope["headers"])
+        api = place.api
         try:
-            caller = self._access.caller(headers)
+            caller = self._access.caller(tuple(scope["headers"]), scope["query_string"])
             body = await _read(receive, self._max_body)
-            call = _call(api, scope, headers, body)
+            call = _call(place, scope, body)
             await self._ledger.place()
         except Refused as refusal:
             self._measures.refused(api, refusal.status)
@@ -97,12 +98,13 @@ class DataPlane:
             self._ledger.record(record)
             self._measures.ended(record)
 
-    async def list_models(self, scope: Scope, send: Send) -> None:
-        """`GET /v1/models`: the provider's own list, or the scripted model's."""
+    async def list_models(self, api: Api, scope: Scope, send: Send) -> None:
+        """`GET /v1/models` or `/v1beta/models`: the provider's own list, or the scripted model's."""
         headers: Headers = tuple(scope["headers"])
-        api: Api = "messages" if _header(headers, b"anthropic-version") else "responses"
+        if api == "responses" and _header(headers, b"anthropic-version"):
+            api = "messages"
         try:
-            self._access.caller(headers)
+            self._access.caller(headers, scope["query_string"])
         except Refused as refusal:
             await _send_error(send, api, refusal.status, str(refusal))
             return
@@ -122,12 +124,12 @@ class Front:
         """One connection."""
         plane = self._holder.plane
         if scope["type"] == "http" and plane is not None:
-            api = PATHS.get(scope["path"])
-            if api is not None and scope["method"] == "POST":
-                await plane.serve(api, scope, receive, send)
+            path, method = scope["path"], scope["method"]
+            if method == "POST" and (place := address(path, scope["query_string"])) is not None:
+                await plane.serve(place, scope, receive, send)
                 return
-            if scope["path"] == "/v1/models" and scope["method"] == "GET":
-                await plane.list_models(scope, send)
+            if method == "GET" and path in MODEL_LISTS:
+                await plane.list_models(MODEL_LISTS[path], scope, send)
                 return
         await self._app(scope, receive, send)
 
@@ -163,27 +165,17 @@ async def _read(receive: Receive, limit: int) -> bytes:
         size += len(parts[-1])
 
 
-def _call(api: Api, scope: Scope, headers: Headers, body: bytes) -> ModelCall:
+def _call(place: Address, scope: Scope, body: bytes) -> ModelCall:
     try:
         value = from_json(body)
     except ValueError:
         raise Refused(400, "The body is not JSON.") from None
     if not isinstance(value, dict):
         raise Refused(400, "The body is not a JSON object.")
-    parsed = mapping(value)
-    model = parsed.get("model")
-    if not isinstance(model, str) or not model:
+    call = model_call(place, scope, body, mapping(value))
+    if not call.model:
         raise Refused(400, "The request names no model.")
-    return ModelCall(
-        api=api,
-        path=scope["path"],
-        query=scope.get("query_string", b""),
-        headers=headers,
-        body=body,
-        parsed=parsed,
-        model=model,
-        stream=parsed.get("stream") is True,
-    )
+    return call
 
 
 def _with_usage(call: ModelCall) -> ModelCall:

@@ -10,6 +10,7 @@ from runyard_llm_gateway.settings import LlmGatewaySettings
 SCRIPTED_PREFIXES = ("scripted", "runyard-scripted")
 OPENAI_BASE = "https://api.openai.com/v1"
 ANTHROPIC_BASE = "https://api.anthropic.com/v1"
+GEMINI_BASE = "https://generativelanguage.googleapis.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Endpoints:
     anthropic: Endpoint | None
     anthropic_chat: Endpoint | None
     """Anthropic speaks Chat Completions too, with a bearer key."""
+    gemini: Endpoint | None
 
 
 def endpoints(settings: LlmGatewaySettings) -> Endpoints:
@@ -34,11 +36,15 @@ def endpoints(settings: LlmGatewaySettings) -> Endpoints:
     root = (settings.anthropic_base_url or ANTHROPIC_BASE).rstrip("/").removesuffix("/v1") + "/v1"
     has_anthropic = key is not None or settings.anthropic_base_url is not None
     header = "x-api-key" if bearer is None else "Authorization"
+    google_key = settings.gemini_api_key or settings.google_api_key
+    google = (settings.google_gemini_base_url or GEMINI_BASE).rstrip("/").removesuffix("/v1beta") + "/v1beta"
+    has_gemini = google_key is not None or settings.google_gemini_base_url is not None
     return Endpoints(
         responses=Endpoint("openai", base, codex_key) if has_openai else None,
         chat=Endpoint("openai", base, openai_key) if has_openai else None,
         anthropic=Endpoint("anthropic", root, key, header) if has_anthropic else None,
         anthropic_chat=Endpoint("anthropic", root, key) if has_anthropic else None,
+        gemini=Endpoint("google", google, google_key, "x-goog-api-key", "/v1beta") if has_gemini else None,
     )
 
 
@@ -57,6 +63,7 @@ class Routes:
     chat: Provider | None = None
     anthropic: Provider | None = None
     anthropic_chat: Provider | None = None
+    gemini: Provider | None = None
 
     def provider(self, api: Api, model: str) -> Provider:
         """Who answers a call. A model whose name begins with `scripted` is the offline one, keys or not."""
@@ -64,6 +71,8 @@ class Routes:
             return self.scripted
         if api in ("messages", "count_tokens"):
             return self.anthropic or self.scripted
+        if api in ("generate_content", "gemini_count_tokens"):
+            return self.gemini or self.scripted
         if api == "responses":
             return self.responses or self.scripted
         if model.startswith("claude") and self.anthropic_chat is not None:

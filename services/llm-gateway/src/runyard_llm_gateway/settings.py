@@ -29,8 +29,14 @@ class LlmGatewaySettings(ServiceSettings):
     """Sent as a bearer token instead of `x-api-key`, for endpoints that want that."""
     anthropic_base_url: str | None = None
     """Without its version, as the Anthropic SDK takes it: `https://api.anthropic.com`."""
+    gemini_api_key: SecretStr | None = None
+    """Before `google_api_key`, which other tools of Google's read as well."""
+    google_api_key: SecretStr | None = None
+    google_gemini_base_url: str | None = None
+    """Without its version, as Google's SDK takes it: `https://generativelanguage.googleapis.com`."""
     runyard_openai_model: str = "gpt-5.5"
     runyard_anthropic_model: str = "claude-sonnet-5-5"
+    runyard_gemini_model: str = "gemini-2.5-pro"
     upstream_proxy: str | None = None
 
     connect_timeout_seconds: float = Field(default=10, gt=0)

@@ -6,23 +6,26 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from runyard_llm_gateway.json_values import mapping, number
+from runyard_llm_gateway.json_values import mapping, number, objects
 from runyard_llm_gateway.providers.base import Api
 
-_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_USAGE = re.compile(rb'"usage(?:Metadata)?"\s*:\s*\{')
 _TAIL = 4096
 """How much of a stream's end is kept to see how it ended; an event longer than this is kept whole."""
 _OUTPUT = re.compile(rb"delta")
+_PARTS = re.compile(rb'"parts"')
 _BLANK = re.compile(rb"\r?\n\r?\n")
 _LAST: dict[str, re.Pattern[bytes]] = {
     "responses": re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|failed|incomplete)|error)"'),
     "messages": re.compile(rb'"type"\s*:\s*"(?:message_stop|error)"'),
     "chat_completions": re.compile(rb'data:\s*\[DONE\]|"finish_reason"\s*:\s*"|data:\s*\{\s*"error"'),
+    "generate_content": re.compile(rb'"(?:finishReason|blockReason)"\s*:\s*"|data:\s*\{\s*"error"'),
 }
 _FAILED: dict[str, re.Pattern[bytes]] = {
     "responses": re.compile(rb'"type"\s*:\s*"(?:response\.failed|error)"'),
     "messages": re.compile(rb'"type"\s*:\s*"error"'),
     "chat_completions": re.compile(rb'data:\s*\{\s*"error"'),
+    "generate_content": re.compile(rb'data:\s*\{\s*"error"'),
 }
 
 
@@ -41,6 +44,8 @@ def tokens_in(api: str, usage: dict[str, Any], before: Tokens = Tokens()) -> Tok
     """The counts of a `usage` object; `before` is what an earlier one of the same stream said."""
     if api == "messages":
         return _anthropic(usage, before)
+    if api == "generate_content":
+        return _gemini(usage, before)
     if api == "responses":
         inputs, outputs = mapping(usage.get("input_tokens_details")), mapping(usage.get("output_tokens_details"))
         read, written = number(usage.get("input_tokens")), number(usage.get("output_tokens"))
@@ -67,6 +72,18 @@ def _anthropic(usage: dict[str, Any], before: Tokens) -> Tokens:
     return Tokens(read, written, cached, cache_write, _either(thinking, before.reasoning))
 
 
+def _gemini(usage: dict[str, Any], before: Tokens) -> Tokens:
+    """Gemini counts thoughts beside the answer and results of its own tools beside the prompt, in every event anew."""
+    read, tools = number(usage.get("promptTokenCount")), number(usage.get("toolUsePromptTokenCount"))
+    written, thoughts = number(usage.get("candidatesTokenCount")), number(usage.get("thoughtsTokenCount"))
+    return Tokens(
+        input=before.input if read is None else read + (tools or 0),
+        output=before.output if written is None and thoughts is None else (written or 0) + (thoughts or 0),
+        cached=_either(usage.get("cachedContentTokenCount"), before.cached),
+        reasoning=_either(thoughts, before.reasoning),
+    )
+
+
 def _either(now: Any, before: int | None) -> int | None:
     value = number(now)
     return before if value is None else value
@@ -75,12 +92,15 @@ def _either(now: Any, before: int | None) -> int | None:
 def tokens_of_body(api: Api, body: bytes) -> Tokens:
     """The counts in an answer that came in one piece; nothing known when it is not JSON."""
     try:
-        answer = mapping(from_json(body))
+        answer = from_json(body)
     except ValueError:
         return Tokens()
-    if api == "count_tokens":
+    if api in ("count_tokens", "gemini_count_tokens"):
         return Tokens()
-    return tokens_in(api, mapping(answer.get("usage")))
+    if api == "generate_content":
+        parts = objects(answer) or [mapping(answer)]  # an array where a stream was asked for without `alt=sse`
+        return tokens_in(api, mapping(parts[-1].get("usageMetadata")))
+    return tokens_in(api, mapping(mapping(answer).get("usage")))
 
 
 class StreamTap:
@@ -93,6 +113,7 @@ class StreamTap:
     def __init__(self, api: Api, *, hide_usage_chunk: bool = False) -> None:
         self._api = api
         self._hide = hide_usage_chunk
+        self._output = _PARTS if api == "generate_content" else _OUTPUT
         self._rest = b""
         self._tail = b""
         self.tokens = Tokens()
@@ -109,7 +130,7 @@ class StreamTap:
                 return b""
         else:
             self._rest = b""
-        if not self.has_output and _OUTPUT.search(data):
+        if not self.has_output and self._output.search(data):
             self.has_output = True
         self._tail = data if len(data) >= _TAIL else (self._tail + data)[-2 * _TAIL :]
         return self._read(data) if _USAGE.search(data) else data
@@ -147,7 +168,7 @@ class StreamTap:
         except ValueError:
             return False
         inner = mapping(data.get("response" if self._api == "responses" else "message"))
-        usage = mapping(inner.get("usage")) or mapping(data.get("usage"))
+        usage = mapping(inner.get("usage")) or mapping(data.get("usage") or data.get("usageMetadata"))
         if usage:
             self.tokens = tokens_in(self._api, usage, self.tokens)
         return data.get("choices") == []

@@ -11,7 +11,15 @@ class LlmCallCompleted(Payload):
     TYPE: ClassVar[str] = "llm.call.completed"
     FAMILY: ClassVar[Family] = "llm"
     call_id: str
-    api: Literal["responses", "chat_completions", "messages", "count_tokens", "chat"]
+    api: Literal[
+        "responses",
+        "chat_completions",
+        "messages",
+        "count_tokens",
+        "generate_content",
+        "gemini_count_tokens",
+        "chat",
+    ]
     provider: str
     model: str
     status: Literal["ok", "error", "aborted"]

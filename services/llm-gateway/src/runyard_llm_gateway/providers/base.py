@@ -4,15 +4,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-Api = Literal["responses", "chat_completions", "messages", "count_tokens"]
+Api = Literal["responses", "chat_completions", "messages", "count_tokens", "generate_content", "gemini_count_tokens"]
 Headers = tuple[tuple[bytes, bytes], ...]
-
-PATHS: dict[str, Api] = {
-    "/v1/responses": "responses",
-    "/v1/chat/completions": "chat_completions",
-    "/v1/messages": "messages",
-    "/v1/messages/count_tokens": "count_tokens",
-}
 
 
 class Unreachable(Exception):

@@ -13,7 +13,7 @@ from runyard_llm_gateway.providers.base import Answer, Headers, ModelCall, Strea
 # RFC 9110 7.6.1: about one connection only; and what is ours to say
 _NOT_FORWARDED = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding "
-    b"upgrade host content-length expect accept-encoding authorization x-api-key api-key".split()
+    b"upgrade host content-length expect accept-encoding authorization x-api-key api-key x-goog-api-key".split()
 )
 _NOT_RETURNED = frozenset(
     b"connection keep-alive proxy-authenticate te trailer transfer-encoding upgrade content-length date server".split()
@@ -23,12 +23,13 @@ _BACKOFF_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a provider is and how it wants to be addressed. `base` stands for the `/v1` of our own paths."""
+    """Where a provider is and how it wants to be addressed. `base` stands for the `version` of our own paths."""
 
     name: str
     base: str
     key: SecretStr | None
     key_header: str = "Authorization"
+    version: str = "/v1"
 
     def headers(self) -> dict[str, str]:
         """The authorisation of a call; empty for endpoints without a key."""
@@ -94,7 +95,7 @@ class HttpProvider:
             return await request
 
     def _url(self, call: ModelCall) -> URL:
-        path = call.path.removeprefix("/v1")
+        path = call.path.removeprefix(self._endpoint.version)
         target = f"{path}?{call.query.decode('latin-1')}" if call.query else path
         url = self._urls.get(target)
         if url is None:

@@ -5,8 +5,9 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from runyard_llm_gateway.api_errors import anthropic_error, openai_error
-from runyard_llm_gateway.providers.base import PATHS, ModelCall
+from runyard_llm_gateway.api_errors import error_of, openai_error
+from runyard_llm_gateway.models import scripted_list
+from runyard_llm_gateway.paths import MODEL_LISTS, Address, address, model_call
 from runyard_llm_gateway.providers.scripted.frames import compact
 from runyard_llm_gateway.providers.scripted.provider import ScriptedProvider
 
@@ -25,36 +26,24 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     path: str = scope["path"]
     if path == "/health":
         await _json(send, 200, {"status": "ok"})
-    elif path == "/v1/models":
-        await _json(send, 200, {"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "runyard"}]})
-    elif scope["method"] == "POST" and path in PATHS:
-        await _answer(scope, await _body(receive), send)
+    elif path in MODEL_LISTS:
+        await _json(send, 200, scripted_list(MODEL_LISTS[path], (MODEL,)))
+    elif scope["method"] == "POST" and (place := address(path, scope["query_string"])) is not None:
+        await _answer(place, scope, await _body(receive), send)
     else:
         await _json(send, 404, openai_error(404, f"no route {path}"))
 
 
-async def _answer(scope: Scope, body: bytes, send: Send) -> None:
-    api = PATHS[scope["path"]]
+async def _answer(place: Address, scope: Scope, body: bytes, send: Send) -> None:
     try:
         parsed = from_json(body)
     except ValueError:
         parsed = None
     if not isinstance(parsed, dict):
-        shape = anthropic_error if api in ("messages", "count_tokens") else openai_error
-        await _json(send, 400, shape(400, "the body is not a JSON object"))
+        await _json(send, 400, error_of(place.api, 400, "the body is not a JSON object"))
         return
     request: dict[str, Any] = parsed  # pyright: ignore[reportUnknownVariableType]
-    call = ModelCall(
-        api=api,
-        path=scope["path"],
-        query=scope.get("query_string", b""),
-        headers=tuple(scope["headers"]),
-        body=body,
-        parsed=request,
-        model=str(request.get("model", "")),
-        stream=request.get("stream") is True,
-    )
-    answer = await ScriptedProvider().send(call)
+    answer = await ScriptedProvider().send(model_call(place, scope, body, request))
     await send({"type": "http.response.start", "status": answer.status, "headers": list(answer.headers)})
     async for piece in answer.body:  # StreamBroken passes through: the server drops the connection
         await send({"type": "http.response.body", "body": piece, "more_body": True})

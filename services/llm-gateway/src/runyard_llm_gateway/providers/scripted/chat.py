@@ -5,7 +5,8 @@ from typing import Any
 
 from runyard_llm_gateway.api_errors import openai_error
 from runyard_llm_gateway.json_values import mapping
-from runyard_llm_gateway.providers.scripted.conversation import Conversation, Offer, Said, joined
+from runyard_llm_gateway.providers.base import ModelCall
+from runyard_llm_gateway.providers.scripted.conversation import Conversation, Offer, Said, digest_of, joined
 from runyard_llm_gateway.providers.scripted.frames import (
     BadRequest,
     Frame,
@@ -31,8 +32,9 @@ from runyard_llm_gateway.providers.scripted.model import (
 class ChatCompletions:
     """The dialect of `POST /v1/chat/completions`."""
 
-    def read(self, body: dict[str, Any], digest: str) -> Conversation:
+    def read(self, call: ModelCall) -> Conversation:
         """The conversation of a request."""
+        body = call.parsed
         said: list[Said] = []
         for message in need_messages(body, "messages"):
             if not isinstance(message, dict):
@@ -43,9 +45,9 @@ class ChatCompletions:
         return Conversation(
             said=tuple(said),
             offers={offer.name: offer for tool in tools if (offer := _offer(tool))},
-            model=str(body.get("model") or "scripted"),
-            stream=body.get("stream") is True,
-            digest=digest,
+            model=call.model,
+            stream=call.stream,
+            digest=digest_of(call.body),
             size=sum(len(entry.text) for entry in said) + len(compact(tools)),
             options={"usage": options.get("include_usage") is True},
         )

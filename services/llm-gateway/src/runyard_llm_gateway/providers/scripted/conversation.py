@@ -1,4 +1,4 @@
-"""A request in any of the three APIs, read into one shape: who said what, and which tools are offered."""
+"""A request in any of the four APIs, read into one shape: who said what, and which tools are offered."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ Role = Literal["system", "user", "assistant", "call", "result"]
 
 _MACHINERY = re.compile(
     r"^\s*(?:<(environment_context|user_instructions|permissions instructions|skills_instructions"
-    r"|subagent_notification|task-notification|turn_aborted|user_shell_command|collaboration_mode)\b"
+    r"|subagent_notification|task-notification|turn_aborted|user_shell_command|collaboration_mode|session_context)\b"
     r"|# AGENTS\.md instructions|Tool loaded\.)"
 )
 _REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
@@ -21,6 +21,7 @@ _INTERRUPTED = re.compile(r"^\s*(?:<turn_aborted>|\[Request interrupted by user)
 _FOLDER = re.compile(
     r"<cwd>(?P<tag>[^<\n]+)</cwd>"
     r"|(?:Primary working directory|Working directory|Current working directory): *(?P<line>[^\n]+)"
+    r"|Workspace Directories:\*\*\n *- (?P<item>[^\n]+)"
 )
 
 
@@ -81,7 +82,7 @@ class Conversation:
         """The agent's working folder, where it tells it."""
         for entry in self.said:
             if entry.role in ("system", "user") and (found := _FOLDER.search(entry.text)):
-                return (found["tag"] or found["line"]).strip()
+                return (found["tag"] or found["line"] or found["item"]).strip()
         return None
 
     @cached_property

@@ -1,10 +1,11 @@
-"""What an answer is made of on its way out, and what the three APIs have in common in writing it."""
+"""What an answer is made of on its way out, and what the four APIs have in common in writing it."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from runyard_llm_gateway.providers.base import ModelCall
 from runyard_llm_gateway.providers.scripted.conversation import Conversation
 from runyard_llm_gateway.providers.scripted.model import Failure, Reply
 
@@ -31,7 +32,7 @@ class BadRequest(ValueError):
 class Dialect(Protocol):
     """One API: how its requests are read and its answers written."""
 
-    def read(self, body: dict[str, Any], digest: str) -> Conversation:
+    def read(self, call: ModelCall) -> Conversation:
         """The conversation in a request.
 
         Raises:
@@ -43,7 +44,7 @@ class Dialect(Protocol):
         """A streamed answer."""
         ...
 
-    def whole(self, conversation: Conversation, reply: Reply) -> dict[str, Any]:
+    def whole(self, conversation: Conversation, reply: Reply) -> dict[str, Any] | list[dict[str, Any]]:
         """The same answer in one piece."""
         ...
 

@@ -155,9 +155,7 @@ class Hands:
 
     def _read(self, path: str) -> Act | None:
         full = self._absolute(path)
-        act = self._first(
-            {"Read": {"file_path": full}, "read": {"filePath": full}, "read_file": {"absolute_path": full}}
-        )
+        act = self._first({"Read": {"file_path": full}, "read": {"filePath": full}, "read_file": {"file_path": full}})
         return act or self._run(f"cat {shlex.quote(path)}", None)
 
     def _plan(self, plan: list[tuple[str, Any]]) -> Act | None:

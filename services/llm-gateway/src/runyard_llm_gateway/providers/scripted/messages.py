@@ -5,7 +5,8 @@ from typing import Any
 
 from runyard_llm_gateway.api_errors import anthropic_error
 from runyard_llm_gateway.json_values import mapping, objects
-from runyard_llm_gateway.providers.scripted.conversation import Conversation, Offer, Said, joined, tokens
+from runyard_llm_gateway.providers.base import ModelCall
+from runyard_llm_gateway.providers.scripted.conversation import Conversation, Offer, Said, digest_of, joined, tokens
 from runyard_llm_gateway.providers.scripted.frames import (
     BadRequest,
     Frame,
@@ -35,8 +36,9 @@ _SIGNATURE = "c2NyaXB0ZWQ="
 class Messages:
     """The dialect of `POST /v1/messages`."""
 
-    def read(self, body: dict[str, Any], digest: str) -> Conversation:
+    def read(self, call: ModelCall) -> Conversation:
         """The conversation of a request."""
+        body = call.parsed
         messages = need_messages(body, "messages")
         if not isinstance(body.get("max_tokens", 1), int):
             raise BadRequest("'max_tokens' must be an integer")
@@ -50,9 +52,9 @@ class Messages:
         return Conversation(
             said=tuple(said),
             offers={tool["name"]: _offer(tool) for tool in tools if "name" in tool},
-            model=str(body.get("model") or "scripted"),
-            stream=body.get("stream") is True,
-            digest=digest,
+            model=call.model,
+            stream=call.stream,
+            digest=digest_of(call.body),
             size=sum(len(entry.text) for entry in said) + len(compact(tools)),
             thinks=thinking.get("type") in ("enabled", "adaptive"),
         )
@@ -90,9 +92,9 @@ class Messages:
         return anthropic_error(status, message)
 
 
-def count_tokens(body: dict[str, Any]) -> dict[str, int]:
+def count_tokens(call: ModelCall) -> dict[str, int]:
     """The answer of `POST /v1/messages/count_tokens`: the same measure as the usage of an answer."""
-    return {"input_tokens": tokens(Messages().read(body, "").size)}
+    return {"input_tokens": tokens(Messages().read(call).size)}
 
 
 def _said(message: dict[str, Any]) -> list[Said]:

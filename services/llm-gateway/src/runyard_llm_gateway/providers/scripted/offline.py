@@ -10,8 +10,8 @@ WHO = (
     "is behind this answer. I follow a fixed script and cannot reason."
 )
 HOW = (
-    "Set OPENAI_API_KEY, CODEX_API_KEY or ANTHROPIC_API_KEY (or a compatible base URL) for llm-gateway to use "
-    "a real model."
+    "Set OPENAI_API_KEY, CODEX_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY (or a compatible base URL) for "
+    "llm-gateway to use a real model."
 )
 CAN = "What I can do: list the files, and add a small text file that says what this folder holds."
 
@@ -19,6 +19,11 @@ _CREATES = re.compile(
     r"\b(?:add|create|write|make)\b[^\n]*?(?<![\w/])(?P<file>[\w-][\w./-]*\.[A-Za-z]\w{0,5})\b", re.IGNORECASE
 )
 _LISTS = re.compile(r"\b(?:list|show|look at|which|what)\b[^\n]*\b(?:files?|folder|director(?:y|ies))\b", re.IGNORECASE)
+_SHELL_OF_GEMINI = re.compile(
+    r"<untrusted_context>\nOutput: (?P<body>.*?)"
+    r"(?:\n(?:Error|Exit Code|Signal|Background PIDs|Process Group PGID): [^\n]*)*\n</untrusted_context>",
+    re.DOTALL,
+)
 _TITLE_LINES = 3
 _SHOWN = 40
 
@@ -50,14 +55,12 @@ def improvise(conversation: Conversation, prompt: str, results: list[Said]) -> S
 
 def entries(output: str) -> list[str]:
     """The names in the output of `ls -1A`, without what agents wrap around it and without `.git`."""
-    body = output.rpartition("Output:\n")[2]
-    return [line.strip() for line in body.splitlines() if line.strip() and line.strip() != ".git"]
+    return [line.strip() for line in _bare(output).splitlines() if line.strip() and line.strip() != ".git"]
 
 
 def title_of(output: str) -> str | None:
     """The first line of a README that says something."""
-    body = output.rpartition("Output:\n")[2]
-    lines = (line.strip().lstrip("#").strip() for line in body.splitlines())
+    lines = (line.strip().lstrip("#").strip() for line in _bare(output).splitlines())
     return next((line for line in lines if line and not line.startswith(("<", "!", "["))), None)
 
 
@@ -76,6 +79,12 @@ def notes(target: str, listing: list[str], title: str | None) -> str:
 def _summary(listing: list[str]) -> str:
     names = ", ".join(listing[:_SHOWN])
     return f"At the top level there are {len(listing)} entries: {names}." if listing else "The folder is empty."
+
+
+def _bare(output: str) -> str:
+    """What a command wrote, without what Codex and gemini-cli tell around it."""
+    found = _SHELL_OF_GEMINI.search(output)
+    return found["body"] if found else output.rpartition("Output:\n")[2]
 
 
 def _quoted(name: str) -> str:

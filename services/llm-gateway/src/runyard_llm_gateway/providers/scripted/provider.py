@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from runyard_llm_gateway.providers.base import Answer, Headers, ModelCall, StreamBroken
+from runyard_llm_gateway.providers.scripted import gemini, messages
 from runyard_llm_gateway.providers.scripted.chat import ChatCompletions
-from runyard_llm_gateway.providers.scripted.conversation import digest_of
 from runyard_llm_gateway.providers.scripted.frames import BadRequest, Dialect, Frame, Snap, Wait, compact
-from runyard_llm_gateway.providers.scripted.messages import Messages, count_tokens
+from runyard_llm_gateway.providers.scripted.gemini import GenerateContent
+from runyard_llm_gateway.providers.scripted.messages import Messages
 from runyard_llm_gateway.providers.scripted.model import Break, Reply, Silence, Text, Thought, reply_to
 from runyard_llm_gateway.providers.scripted.responses import Responses
 
@@ -21,7 +22,10 @@ _DIALECTS: dict[str, Dialect] = {
     "chat_completions": ChatCompletions(),
     "messages": Messages(),
     "count_tokens": Messages(),
+    "generate_content": GenerateContent(),
+    "gemini_count_tokens": GenerateContent(),
 }
+_COUNTS = {"count_tokens": messages.count_tokens, "gemini_count_tokens": gemini.count_tokens}
 
 
 class ScriptedProvider:
@@ -34,9 +38,9 @@ class ScriptedProvider:
         """The answer to a call; never unreachable, but it hangs or breaks when its script says so."""
         dialect = _DIALECTS[call.api]
         try:
-            if call.api == "count_tokens":
-                return _json(200, count_tokens(call.parsed))
-            conversation = dialect.read(call.parsed, digest_of(call.body))
+            if (count := _COUNTS.get(call.api)) is not None:
+                return _json(200, count(call))
+            conversation = dialect.read(call)
         except (BadRequest, KeyError, TypeError, AttributeError) as error:
             reason = str(error) if isinstance(error, BadRequest) else "the request does not follow the API"
             return _json(400, dialect.error(400, reason))
@@ -92,7 +96,7 @@ def _duration(reply: Reply) -> float:
     return total / 1000
 
 
-def _json(status: int, body: dict[str, Any], extra: tuple[bytes, bytes] | None = None) -> Answer:
+def _json(status: int, body: dict[str, Any] | list[dict[str, Any]], extra: tuple[bytes, bytes] | None = None) -> Answer:
     return Answer(status, (*_JSON, extra) if extra else _JSON, _once(compact(body).encode()))
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from runyard_llm_gateway.api_errors import openai_error
 from runyard_llm_gateway.json_values import objects
+from runyard_llm_gateway.providers.base import ModelCall
 from runyard_llm_gateway.providers.scripted.codex_tools import offers, used
-from runyard_llm_gateway.providers.scripted.conversation import Conversation, Said, joined
+from runyard_llm_gateway.providers.scripted.conversation import Conversation, Said, digest_of, joined
 from runyard_llm_gateway.providers.scripted.frames import (
     BadRequest,
     Frame,
@@ -28,8 +29,9 @@ _CALLS = frozenset({"function_call", "custom_tool_call", "tool_search_call"})
 class Responses:
     """The dialect of `POST /v1/responses`."""
 
-    def read(self, body: dict[str, Any], digest: str) -> Conversation:
+    def read(self, call: ModelCall) -> Conversation:
         """The conversation of a request; tools are looked for in `tools` and in the items of `input`."""
+        body = call.parsed
         given: Any = body.get("input")
         if not isinstance(given, str | list) or not given:
             raise BadRequest("'input' must be a string or a non-empty array")
@@ -42,9 +44,9 @@ class Responses:
         return Conversation(
             said=tuple(said),
             offers=offered,
-            model=str(body.get("model") or "scripted"),
-            stream=body.get("stream") is True,
-            digest=digest,
+            model=call.model,
+            stream=call.stream,
+            digest=digest_of(call.body),
             size=sum(len(entry.text) for entry in said) + len(compact(body.get("tools") or [])),
             options={"encrypted": "reasoning.encrypted_content" in (body.get("include") or [])},
         )
