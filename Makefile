@@ -47,7 +47,7 @@ test-docker-faults: install images ## Stop and start the Docker engine in the mi
 	@$(PYTEST) -n 0 -v -m "docker and faults" --tb=native $(ARGS)
 
 .PHONY: images
-images: ## Build the image of each service; BASE_IMAGE and TAG choose what on and which tag
+images: ## Build the image of each service; BASE_IMAGE, TAG and AGENTS="opencode droid" choose what on, which tag, what in
 	@tools/images.sh $(ARGS)
 
 .PHONY: compose-up
