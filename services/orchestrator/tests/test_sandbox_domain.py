@@ -62,6 +62,8 @@ class Play:
     box: Sandbox = field(default_factory=Sandbox)
     containers: dict[str, Container] = field(default_factory=dict[str, Container])
     history: list[Any] = field(default_factory=list[Any])
+    place: int = 0
+    """Of the last event in the log."""
     run: Run | None = None
     session: str = "ready"
     enabled: bool = True
@@ -96,8 +98,8 @@ class Play:
 
     def record(self, payload: Any) -> None:
         self.history.append(payload)
-        seq = len(self.history)
-        self.box = evolve(self.box, Fact(payload, seq, self.now, SANDBOX_OWNER, seq))
+        self.place += 1
+        self.box = evolve(self.box, Fact(payload, self.place, self.now, SANDBOX_OWNER, len(self.history)))
 
     def do(self, step: Step) -> None:  # noqa: C901 - one case for each kind of step
         self.now += timedelta(milliseconds=1)
@@ -185,7 +187,8 @@ class Play:
     def prompt(self) -> None:
         if self.run is None and self.session == "ready":
             method = where(DOCKER, SandboxRules(enabled=self.enabled), "codex")
-            self.run = Run(status="dispatched", method=method, dispatched_at=self.now)
+            self.place += 1
+            self.run = Run(status="dispatched", method=method, dispatched_at=self.now, stream_seq=self.place)
 
     def act(self, what: str) -> None:  # noqa: C901, PLR0912 - one case for each happening
         self.now += timedelta(milliseconds=1)
@@ -215,6 +218,8 @@ class Play:
                 self.is_away, self.away_since = False, None
             case "hour":
                 self.now += timedelta(hours=1)
+            case "set back":
+                self.now -= timedelta(minutes=10)
             case "switch":
                 self.enabled = not self.enabled
             case "delete session":
@@ -234,7 +239,7 @@ class Play:
 
 HAPPENINGS = [
     *("prompt", "prompt", "prompt", "begin", "begin", "end", "end"),
-    *("kill", "oom", "lose", "sicken", "fail", "fail", "away", "back", "back", "hour", "switch"),
+    *("kill", "oom", "lose", "sicken", "fail", "fail", "away", "back", "back", "hour", "set back", "switch"),
     *ACTIONS,
 ]
 happenings = st.one_of(
@@ -360,6 +365,40 @@ def test_a_container_that_keeps_failing_gets_less_and_less_often_another() -> No
         "gave_up",
     ]
     assert "no room" in yard.ends[0]
+
+
+@pytest.mark.parametrize("when", range(4))
+def test_a_clock_that_is_set_back_is_no_reason_to_try_for_ever(when: int) -> None:
+    yard = Play(fails=99)
+    yard.act("prompt")
+    waits: list[Wait] = []
+    for number in range(60):
+        if number == 3 * when:
+            yard.act("set back")
+        step = yard.step()
+        if step is None or yard.run is None:
+            break
+        if isinstance(step, Wait):
+            waits.append(step)
+        yard.do(step)
+    assert yard.ends
+    assert len(waits) >= 1
+    assert [one.reason for one in yard.history if isinstance(one, SandboxError)] == [
+        *["create_failed"] * 3,
+        "gave_up",
+    ]
+
+
+def test_what_failed_before_a_run_is_not_held_against_it_when_the_clock_is_set_back() -> None:
+    yard = Play(fails=3)
+    yard.act("prompt")
+    yard.look()
+    assert len(yard.ends) == 1
+    yard.act("set back")
+    yard.act("prompt")
+    yard.look()
+    assert len(yard.ends) == 1
+    assert yard.box.status == "running"
 
 
 def test_a_run_that_has_begun_in_a_container_never_goes_to_a_process() -> None:
