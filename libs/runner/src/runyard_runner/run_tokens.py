@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import time
 import urllib.error
 import urllib.request
 from datetime import timedelta
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Protocol
 
 from runyard_events.commands import StartRun
@@ -16,7 +18,8 @@ if TYPE_CHECKING:  # a runner in a container holds no key: it starts 25 ms earli
 
 TOKEN_SLACK = timedelta(minutes=10)
 TIMEOUT_SECONDS = 10
-TRIES = 5
+PATIENCE_SECONDS = 60.0
+_LONGEST_PAUSE = 1.0
 
 
 class RunTokens(Protocol):
@@ -50,27 +53,27 @@ class MintedRunTokens:
 class ExchangedRunTokens:
     """By a runner that holds nothing but its session's token."""
 
-    def __init__(self, llm_gateway_url: str, session_token: str) -> None:
+    def __init__(self, llm_gateway_url: str, session_token: str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        self._patience = patience_seconds
         self._url = f"{llm_gateway_url}/run-tokens"
         self._session_token = session_token
 
     async def for_run(self, tenant_id: str, order: StartRun) -> str:  # noqa: ARG002 - the session's token says whose
-        """See `RunTokens`; a gateway that is away is asked again for some seconds."""
-        delay = 0.2
-        for attempt in range(1, TRIES + 1):
+        """See `RunTokens`; a gateway that is away, as while it is started anew, is asked again for a minute."""
+        delay, deadline = 0.2, time.monotonic() + self._patience
+        while True:
             try:
                 return await asyncio.to_thread(self._ask, order)
             except urllib.error.HTTPError as error:
-                if error.code < HTTPStatus.INTERNAL_SERVER_ERROR or attempt == TRIES:
+                if error.code < HTTPStatus.INTERNAL_SERVER_ERROR or time.monotonic() > deadline:
                     raise AgentFailed(
                         f"llm-gateway gives no token for this run ({error.code}).", reason="start_failed"
                     ) from error
-            except (OSError, ValueError, KeyError) as error:
-                if attempt == TRIES:
+            except (OSError, HTTPException, ValueError, KeyError) as error:
+                if time.monotonic() > deadline:
                     raise AgentFailed("llm-gateway does not answer.", reason="start_failed") from error
             await asyncio.sleep(delay)
-            delay *= 2
-        raise AssertionError("unreachable")
+            delay = min(delay * 2, _LONGEST_PAUSE)
 
     def _ask(self, order: StartRun) -> str:
         body = json.dumps({"run_id": order.run_id, "lifetime_seconds": order.time_limit_seconds}).encode()
