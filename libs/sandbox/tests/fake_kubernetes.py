@@ -59,6 +59,7 @@ class FakeKubernetes:
         self.faults: dict[str, list[int]] = {}
         """Method and kind (`POST Sandbox`) -> statuses of its next answers; 0: no answer at all."""
         self.missing_images = {"no/such:image"}
+        self.pod_address = "10.1.0.9"
         self.has_room = True
         self.may_create = True
         self.has_controller = True
@@ -262,7 +263,7 @@ class FakeKubernetes:
             self._waits(pod, "ErrImagePull")
         else:
             state = {"name": "sandbox", "ready": True, "state": {"running": {"startedAt": "2026-11-21T08:00:01Z"}}}
-            pod["status"] = {"phase": "Running", "podIP": "10.1.0.9", "containerStatuses": [state]}
+            pod["status"] = {"phase": "Running", "podIP": self.pod_address, "containerStatuses": [state]}
             secrets = [self.resources["Secret"][name]["data"] for name in sorted(needed)]
             env = {key: base64.b64decode(value).decode() for data in secrets for key, value in data.items()}
             self.mains.up(pod["metadata"]["name"], env)

@@ -11,6 +11,9 @@ from libs.sandbox.tests.fake_kubernetes import TOKEN, FakeKubernetes, kubernetes
 from libs.sandbox.tests.mains import Mains
 
 from runyard_events.catalogue import Method
+from runyard_orchestrator.settings import Settings
+
+PROXY_TOKEN = "shared-by-proxy-and-orchestrator"
 
 
 class Platform(Protocol):
@@ -187,3 +190,18 @@ async def standing(method: str, folder: Path) -> AsyncGenerator[Platform]:
         (folder / "cluster").mkdir()
         async with kubernetes(folder / "cluster") as cluster:
             yield OnKubernetes(cluster, folder / "account")
+
+
+def settings_on(platform: Platform, usual: Settings, shared: Path, **more: Any) -> Settings:
+    """What a service there is told, checked as its environment would be."""
+    told: dict[str, Any] = {name: getattr(usual, name) for name in usual.model_fields_set}
+    told |= {
+        "sandbox": platform.method,
+        "agents_root": shared / "agents",
+        "sandbox_shared_folder": shared,
+        "sandbox_proxy_token": PROXY_TOKEN,
+        "reconcile_seconds": 0.2,
+        "sandbox_backoff_seconds": 0.05,
+        "resend_seconds": 2.0,
+    }
+    return Settings(**{**told, **platform.settings(), **more})

@@ -31,12 +31,11 @@ from runyard_sandbox.proxy.server import ProxyServer
 
 from .boxed import BoxedRunner
 from .conftest import KEY, World, serving
-from .platforms import OnKubernetes, Platform, standing
+from .platforms import PROXY_TOKEN, OnKubernetes, Platform, settings_on, standing
 from .test_store import contents
 from .yards import until
 
 ROOT = Path(__file__).parents[3]
-PROXY_TOKEN = "shared-by-proxy-and-orchestrator"
 
 
 @dataclass
@@ -46,11 +45,11 @@ class Site:
     world: World
     platform: Platform
     runner: BoxedRunner
-    told: dict[str, Any]
+    shared: Path
 
     @asynccontextmanager
     async def serving(self, *, idle: float = 900, **more: Any) -> AsyncGenerator[Service]:
-        settings = Settings(**{**self.told, **self.platform.settings(), **more})
+        settings = settings_on(self.platform, self.world.settings, self.shared, **more)
         async with serving(settings.model_copy(update={"sandbox_idle_seconds": idle})) as service:
             yield service
 
@@ -60,7 +59,7 @@ class Site:
 
     async def environments(self) -> list[tuple[str, str, str, str]]:
         """The rows of `container_environments`: team, type, name, status."""
-        database = Database(self.told["database_url"], SCHEMA)
+        database = Database(self.world.settings.database_url, SCHEMA)
         try:
             rows = (await contents(database, ["container_environments"]))["container_environments"]
         finally:
@@ -89,17 +88,7 @@ async def site(
 
     async with standing(request.param, tmp_path) as platform:
         platform.mains.main = main
-        given = {name: getattr(surroundings.settings, name) for name in surroundings.settings.model_fields_set}
-        told = given | {
-            "sandbox": request.param,
-            "agents_root": shared / "agents",
-            "sandbox_shared_folder": shared,
-            "sandbox_proxy_token": PROXY_TOKEN,
-            "reconcile_seconds": 0.2,
-            "sandbox_backoff_seconds": 0.05,
-            "resend_seconds": 2.0,
-        }
-        yield Site(surroundings, platform, runner, told)
+        yield Site(surroundings, platform, runner, shared)
 
 
 async def test_a_session_runs_rests_runs_again_and_goes(site: Site) -> None:
