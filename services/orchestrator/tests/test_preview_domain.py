@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runyard_events.catalogue import (
+    Method,
     Payload,
     PreviewDeleted,
     PreviewFailed,
@@ -20,6 +21,8 @@ from runyard_events.catalogue import (
     PreviewStopped,
 )
 from runyard_events.commands import ControlPreview
+from runyard_orchestrator.adapters.preview_boxes import PreviewBoxes
+from runyard_orchestrator.adapters.way_out import WayOut
 from runyard_orchestrator.domain.facts import Fact, Refusal
 from runyard_orchestrator.domain.preview import ACTIVE, SERVICE, Preview, control, evolve
 from runyard_orchestrator.domain.preview_upkeep import (
@@ -39,6 +42,10 @@ from runyard_orchestrator.domain.preview_upkeep import (
     next_step,
     shell_command,
 )
+from runyard_sandbox import Spec
+from runyard_sandbox.provisioner import PREVIEW_LIMITS
+
+from .engine import MemoryEngine
 
 NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
 NAME = container_name("p", 1)
@@ -91,6 +98,7 @@ def step(preview: Preview, *boxes: Box, has_files: bool = True, cleared: bool = 
         ((REQUESTED,), (), Prepare()),
         ((REQUESTED, PREPARED), (), Begin()),
         ((REQUESTED, PREPARED, STARTING), (), Provision()),
+        ((REQUESTED, PREPARED, STARTING), (box(running=False, half_made=True),), Provision()),
         ((REQUESTED, PREPARED, STARTING), (box(),), Look(box())),
         ((REQUESTED, PREPARED, STARTING, READY), (box(),), Look(box())),
         ((REQUESTED, PREPARED, STARTING, READY, STOPPED), (box(),), Remove((box(),))),
@@ -131,6 +139,17 @@ def test_a_page_that_does_not_come_up_is_waited_for_so_long() -> None:
     late = step(preview, box(), now=NOW + timedelta(seconds=61))
     assert isinstance(late, Fail)
     assert late.reason == "unhealthy"
+
+
+@pytest.mark.parametrize(("method", "half_made"), [("docker", True), ("process", True), ("kubernetes", False)])
+async def test_only_some_engines_take_their_time_with_a_start(method: Method, *, half_made: bool) -> None:
+    engine = MemoryEngine(method=method)
+    await engine.provision(
+        Spec(name=NAME, purpose="preview", tenant_id="t", owner_id="p", epoch=1, image=None, limits=PREVIEW_LIMITS)
+    )
+    engine.held[NAME].sandbox = replace(engine.held[NAME].sandbox, status="creating")
+    (found,) = await PreviewBoxes({method: engine}, {}, WayOut("")).named([NAME])
+    assert (found.half_made, found.running, found.ended) == (half_made, False, False)
 
 
 def test_what_vanishes_is_brought_back_so_often_and_no_more() -> None:

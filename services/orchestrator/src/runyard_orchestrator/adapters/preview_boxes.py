@@ -19,6 +19,8 @@ from runyard_sandbox.provisioner import PREVIEW_LIMITS
 logger = structlog.get_logger(__name__)
 
 _ENDED = frozenset({"stopped", "error"})
+_STARTS_AT_ONCE: frozenset[Method] = frozenset({"docker", "process"})
+"""Engines whose boxes run when `provision` returns; on others they may be on their way for long."""
 _TAIL_LINES = 60
 _TAIL_WIDTH = 500
 _TAIL_SECONDS = 10
@@ -172,6 +174,7 @@ def _box(method: Method, one: Sandbox) -> Box:
         epoch=one.epoch,
         running=one.status == "running",
         ended=one.status in _ENDED,
+        half_made=one.status == "creating" and method in _STARTS_AT_ONCE,
         exit_code=one.exit_code,
         out_of_memory=one.out_of_memory,
         address=next(iter(one.addresses.values()), None),

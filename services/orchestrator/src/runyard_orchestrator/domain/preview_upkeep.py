@@ -23,6 +23,8 @@ class Box:
     epoch: int
     running: bool
     ended: bool = False
+    half_made: bool = False
+    """It was made and never started: whoever made it did not come to that."""
     exit_code: int | None = None
     out_of_memory: bool = False
     address: str | None = None
@@ -128,7 +130,7 @@ def shell_command(preview: Preview) -> tuple[str, ...]:
 
 
 def _of_box(preview: Preview, box: Box | None, now: datetime, patience: Patience) -> Step:
-    if box is None:
+    if box is None or box.half_made:
         return Provision() if preview.status == "starting" else Fail("vanished", "It is not there any more.")
     if box.ended:
         return _ended(preview, box)
