@@ -23,7 +23,7 @@ def provisioner_of(settings: Settings) -> Provisioner | None:
     """What makes containers here; None where sandboxes are off.
 
     Raises:
-        ValueError: something that it needs is not set.
+        ValueError: an address of ours names no host and port.
     """
     match settings.sandbox:
         case "off":
