@@ -47,6 +47,10 @@ class MemoryLog:
             self.stored.append(StoredEvent(len(self.stored) + 1, one.subject, encode(one.event)))
         return len(self.stored)
 
+    async def append_placed(self, appends: Sequence[Append]) -> list[int]:
+        last = await self.append_all(appends)
+        return list(range(last - len(appends) + 1, last + 1))
+
     async def append_each(self, appends: Sequence[Append]) -> list[int]:
         return [await self.append_all([one]) for one in appends]
 

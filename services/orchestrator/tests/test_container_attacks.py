@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from runyard_events import CommandBus, EventLog, LogUnavailable, Writer, command
+from runyard_events import CommandBus, Conflict, EventLog, LogUnavailable, Writer, command
 from runyard_events.catalogue import AssistantDelta, RunCompleted
 from runyard_events.commands import StartInSandbox
 from runyard_events.session_account import read_subject
@@ -443,3 +443,29 @@ async def test_asking_without_end_keeps_no_other_session_waiting(scene: Scene) -
 
     assert "events" in json.loads(answer.data)
     assert await scene.town.break_in(scene.neighbour)
+
+
+async def test_unfinished_batches_keep_nobody_from_writing(scene: Scene) -> None:
+    """A stream holds fifty of them at a time; who leaves more behind would have the installation stand still."""
+    victim, town = scene.stranger, scene.town
+    for number in range(200):
+        headers = {"Nats-Batch-Id": f"unfinished-{number}", "Nats-Batch-Sequence": "1"}
+        await scene.attacker.publish(scene.own.scope.subject("raw"), FORGED, headers=headers)
+    await scene.attacker.flush()
+    log = EventLog(town.root)
+    stands = await log.last(victim.scope.subject("lifecycle"))
+    assert stands is not None
+    writer = Writer(log, scope=victim.scope, source="orchestrator", next_seq=2)
+
+    ended = await writer.append_all(
+        [AssistantDelta(text_delta="The end."), RunCompleted(duration_ms=1)], expect={"lifecycle": stands.stream_seq}
+    )
+
+    last = await log.last(victim.scope.subject("lifecycle"))
+    assert last is not None
+    assert (last.stream_seq, last.event.type) == (ended, "run.completed")
+    with pytest.raises(Conflict):
+        await writer.append_all(
+            [RunCompleted(duration_ms=2), AssistantDelta(text_delta="Once more.")],
+            expect={"lifecycle": stands.stream_seq},
+        )

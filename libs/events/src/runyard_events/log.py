@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import uuid4
 
+import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -25,9 +26,14 @@ from runyard_events.stored import StoredEvent
 
 Answer = TypeVar("Answer")
 
+logger = structlog.get_logger(__name__)
+
 STREAM = "EVENTS"
 _WRONG_LAST_SEQUENCE = 10071
 _DUPLICATE_IN_BATCH = 10201
+_BATCH_NOT_BEGUN = 10176
+_BATCH_PAUSES = (0.02, 0.1)
+"""Seconds before a batch that could not begin is tried again."""
 _BATCH_LIMIT = 500
 _BATCH_PAYS_FROM = 24
 """Below this many events publishes in flight together are faster than one atomic batch (2 to 6 ms), above slower."""
@@ -78,12 +84,19 @@ class EventLog:
     async def append_all(self, appends: Sequence[Append]) -> int:
         """Writes all of them or none, in this order, and returns the stream sequence of the last.
 
+        But for one case: a stream holds fifty unfinished batches at a time, and a container may leave as many as
+        it likes. Then they are written one after the other, up to the first that is refused.
+
         Raises:
             Conflict: one of the expectations does not hold.
             LogUnavailable: as for `append`.
         """
+        return (await self.append_placed(appends))[-1]
+
+    async def append_placed(self, appends: Sequence[Append]) -> list[int]:
+        """The same; returns the stream sequence of each."""
         if len(appends) == 1:
-            return await self.append(appends[0])
+            return [await self.append(appends[0])]
         if not 0 < len(appends) <= _BATCH_LIMIT:
             raise ValueError(f"a batch holds 1 to {_BATCH_LIMIT} events, not {len(appends)}")
         encoded = [(one.subject, encode(one.event), one.headers()) for one in appends]
@@ -92,9 +105,18 @@ class EventLog:
             return await self._publish_batch(encoded)
 
         answer = await self._patiently(attempt)
-        if "error" not in answer:
-            return int(answer["seq"])
-        return await self._settle(answer["error"], appends)
+        for pause in _BATCH_PAUSES:
+            if answer.get("error", {}).get("err_code") != _BATCH_NOT_BEGUN:
+                break
+            await asyncio.sleep(pause)
+            answer = await self._patiently(attempt)
+        else:
+            if answer.get("error", {}).get("err_code") == _BATCH_NOT_BEGUN:
+                logger.warning("log.no_batch", events=len(appends))
+                return [await self.append(one) for one in appends]
+        last = await self._settle(answer["error"], appends) if "error" in answer else int(answer["seq"])
+        # A batch is contiguous in the stream, so each event's place follows from the last one's.
+        return list(range(last - len(appends) + 1, last + 1))
 
     async def append_many(self, appends: Sequence[Append]) -> int:
         """Writes them in this order, as fast as it goes, and returns the stream sequence of the last.

@@ -57,9 +57,7 @@ class Ledger:
         if isinstance(planned[0].payload, RunRequested):
             places = await self._first_words(appends)
         else:
-            last = await self._log.append_all(appends)
-            # A batch is contiguous in the stream, so each event's place follows from the last one's.
-            places = list(range(last - len(appends) + 1, last + 1))
+            places = await self._log.append_placed(appends)
         placed = [(one, place) for one, place in zip(appends, places, strict=True) if one.event.kind == "lifecycle"]
         return Written(
             state=state.after((one.event.run_id, _fact(one.event, place)) for one, place in placed),
