@@ -1,6 +1,7 @@
 """Answers the proxy of containers: may this one go there? What is refused becomes an event."""
 
 import asyncio
+import contextlib
 from collections import Counter
 
 import structlog
@@ -22,7 +23,9 @@ ALLOWED_SECONDS = 10.0
 REFUSED_SECONDS = 3.0
 """How long the proxy may keep an answer: so long does a change of the rules take to be felt."""
 _GATHER_SECONDS = 1.0
-_MOST_GATHERED = 500
+_MOST_OF_EACH = 20
+"""Names of one container that are told of at a time: one that tries everything must fill neither the log nor what is
+gathered of others."""
 _LONGEST_HOST = 255
 
 
@@ -43,6 +46,7 @@ class Egress:
         self._installation = installation
         self._reports = reports
         self._refused: Counter[tuple[Scope, str, int]] = Counter()
+        self._names: Counter[Scope] = Counter()
         self._telling: set[asyncio.Task[None]] = set()
 
     async def decide(self, peer: str, host: str, port: int, shown: str | None = None) -> tuple[bool, float]:
@@ -74,19 +78,22 @@ class Egress:
     def _refuse(self, scope: Scope, host: str, port: int) -> None:
         about = (scope, host, port)
         if about not in self._refused:
-            if len(self._refused) >= _MOST_GATHERED:
-                return  # somebody tries everything: what is known of it by now will do
+            if self._names[scope] >= _MOST_OF_EACH:
+                return  # it tries everything: what is known of it by now will do
+            self._names[scope] += 1
             task = asyncio.create_task(self._tell(about))
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
         self._refused[about] += 1
 
     async def _tell(self, about: tuple[Scope, str, int]) -> None:
-        try:
+        with contextlib.suppress(asyncio.CancelledError):  # the service ends: it is said now
             await asyncio.sleep(_GATHER_SECONDS)
-        finally:
-            scope, host, port = about
-            count = self._refused.pop(about)
+        scope, host, port = about
+        count = self._refused.pop(about)
+        self._names[scope] -= 1
+        if not self._names[scope]:
+            del self._names[scope]
         try:
             await self._reports.say(scope, SandboxEgressDenied(host=host, port=port, count=count))
         except EventError as error:
