@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from nats.aio.client import Client
 from websockets.asyncio.client import connect
@@ -92,3 +94,36 @@ async def test_bytes_that_are_no_event_leave_a_team_s_stream_whole(
             seen.append(json.loads(await socket.recv()))
     told = {(one["session_id"], one["event"]["payload"]["textDelta"]) for one in seen if one["type"] == "agent-output"}
     assert told == {(evil.session_id, "not mine"), (session, "Hello")}
+
+
+async def test_outputs_are_held_in_memory_one_after_the_other(
+    gateway: Running, story: Story, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, run = await _running(story)
+    other_session, other_run = await _running(story)
+    door, held, most, kept = gateway.parts.door, Counter[str](), Counter[str](), asyncio.Event()
+    both = asyncio.Event()
+
+    async def put(name: str, _content: bytes) -> None:
+        held[name.split("/")[1]] += 1
+        most.update({one: held[one] - most[one] for one in held if held[one] > most[one]})
+        if held[run] and held[other_run]:
+            both.set()
+        await kept.wait()
+        held[name.split("/")[1]] -= 1
+
+    monkeypatch.setattr(door.outputs, "put", put)
+
+    async def bring(session: str, run: str) -> int:
+        path = f"/api/container-webhooks/{session}/outputs/{run}/{uuid4()}"
+        headers = {"Authorization": f"Bearer {door.token(tenant, session)[0]}"}
+        async with httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=20) as client:
+            return (await client.put(path, content=b"x" * 100_000)).status_code
+
+    bringing = [asyncio.create_task(bring(session, run)) for _ in range(10)]
+    bringing.append(asyncio.create_task(bring(other_session, other_run)))
+    await asyncio.wait_for(both.wait(), 10)
+    kept.set()
+
+    assert await asyncio.gather(*bringing) == [201] * 11
+    assert most == {run: 1, other_run: 1}

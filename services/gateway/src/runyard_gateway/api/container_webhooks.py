@@ -13,7 +13,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.types import Scope
 
-from runyard_chassis import CallerDep, Conflict, NotFound
+from runyard_chassis import CallerDep, Conflict, NotFound, TimedOut
 from runyard_chassis.auth import BearerToken, Container
 from runyard_events.topology import OUTPUT_BYTES
 from runyard_gateway.api.dependencies import GatewayDep, open_session
@@ -154,9 +154,13 @@ async def put_output(
     if not await gateway.door.has_run(box, str(run_id)):
         raise NotFound("The session has no such run.", type="run-not-found")
     reference = f"{box.tenant}/{run_id}/{name}"
-    if await gateway.outputs.find(reference) is not None:
-        raise Conflict("There is an output of this name already.", type="output-exists")
-    await gateway.door.outputs.put(reference, await request.body())
+    try:
+        async with gateway.door.outputs.place(box.session):
+            if await gateway.outputs.find(reference) is not None:
+                raise Conflict("There is an output of this name already.", type="output-exists")
+            await gateway.door.outputs.put(reference, await request.body())
+    except TimeoutError as error:
+        raise TimedOut("The output did not come in time.", type="output-timeout") from error
     return {"ref": reference}
 
 
