@@ -138,6 +138,23 @@ async def test_a_prune_of_everything_that_stands_still_takes_nothing_that_is_in_
     await here.provisioner.reap()
 
 
+async def test_one_at_rest_says_that_its_image_was_replaced(here: World, image: str) -> None:
+    engine, name = client(), f"{here.settings.installation}-image"
+    engine.images.get(image).tag(name, "new")
+    spec = await here.run("old", image=f"{name}:new")
+    container = engine.containers.get(spec.name)
+    container.stop(timeout=0)
+    before = await here.provisioner.find(spec.name)
+    other = container.commit(name, "new")
+    after = await here.provisioner.find(spec.name)
+    assert before is not None
+    assert after is not None
+    assert (before.outdated, after.outdated) == (False, True)
+    await here.provisioner.delete(spec.name)
+    engine.images.remove(other.id, force=True)
+    engine.close()
+
+
 async def test_networks_of_a_former_process_are_taken_over_once_each(
     image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -349,6 +349,21 @@ def test_while_the_engine_is_away_nothing_is_said_about_containers(script: Scrip
     assert not [one for one in yard.history[before:] if isinstance(one, SandboxError)]
 
 
+def test_one_at_rest_whose_image_was_replaced_is_not_started_again() -> None:
+    yard = Play()
+    yard.act("prompt")
+    yard.look()
+    yard.act("begin")
+    yard.act("end")
+    yard.act("hour")
+    yard.look()
+    assert yard.box.status == "stopped"
+    yard.change(container_name(SESSION, 1), outdated=True)
+    yard.act("prompt")
+    yard.look()
+    assert list(yard.containers) == [container_name(SESSION, 2)]
+
+
 def test_a_container_that_keeps_failing_gets_less_and_less_often_another() -> None:
     yard = Play(fails=9)
     yard.act("prompt")

@@ -107,6 +107,8 @@ class Sandbox:
     out_of_memory: bool = False
     healthy: bool | None = None
     """None: it has no health check, or none has ended yet."""
+    outdated: bool = False
+    """At rest, and the name of its image stands for another one by now: `find` says so where the engine knows it."""
     created_at: datetime | None = None
     addresses: Mapping[int, str] = field(default_factory=dict[int, str])
     """Port inside -> `host:port` where the platform reaches it."""

@@ -33,6 +33,12 @@ class Containers:
             raise NotThere(f"there is no sandbox {name}")
         return data
 
+    async def is_outdated(self, data: Json) -> bool:
+        """Whether one at rest was made of what its image's name stood for once, and not of what it stands for now."""
+        if data["State"]["Status"] != "exited":
+            return False
+        return await self._engine.image_id(str(part(data, "Config")["Image"])) not in {None, data["Image"]}
+
     async def reusable(self, spec: Spec) -> Json | None:
         """The container that this very spec has made before; one that got no further than its creation is started.
 

@@ -134,7 +134,9 @@ class DockerProvisioner:
     async def find(self, name: str) -> Sandbox | None:
         """One of them as it is now."""
         data = await self._containers.find(name)
-        return None if data is None else self._sandbox(data)
+        if data is None:
+            return None
+        return replace(self._sandbox(data), outdated=await self._containers.is_outdated(data))
 
     async def list(self) -> list[Sandbox]:
         """All of this installation, at rest or not. What this process serves for them is served again."""
@@ -206,8 +208,10 @@ class DockerProvisioner:
             await around.dismantle()
 
     async def _listed(self, summary: Json) -> Sandbox | None:
-        known = from_summary(summary, self._page_address)
-        return known or await self.find(str(summary["Names"][0]).removeprefix("/"))
+        if (known := from_summary(summary, self._page_address)) is not None:
+            return known
+        data = await self._containers.find(str(summary["Names"][0]).removeprefix("/"))
+        return None if data is None else self._sandbox(data)
 
     def _sandbox(self, data: Json) -> Sandbox:
         return from_inspection(data, self._page_address)

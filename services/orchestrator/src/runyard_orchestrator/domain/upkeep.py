@@ -116,7 +116,7 @@ def _towards_running(at: Situation, current: Container | None, now: datetime, pa
         case "error":
             step = after_failure(at, now, patience)
         case "stopped":
-            again = current is not None and current.status == "stopped" and _is_fresh(at, now, patience)
+            again = current is not None and current.status == "stopped" and _is_fresh(at, current, now, patience)
             step = request(at, box.epoch if again else box.epoch + 1)
         case "requested":
             step = _requested(at, current, now, patience)
@@ -132,7 +132,7 @@ def _towards_running(at: Situation, current: Container | None, now: datetime, pa
 def _requested(at: Situation, current: Container | None, now: datetime, patience: Patience) -> Step:
     if current is None:
         return _create(at)
-    if not _is_fresh(at, now, patience):
+    if not _is_fresh(at, current, now, patience):
         return request(at, at.sandbox.epoch + 1)
     return Resume(current.name) if current.status == "paused" else Start(current.name)
 
@@ -210,12 +210,11 @@ def _create(at: Situation) -> Record:
     )
 
 
-def _is_fresh(at: Situation, now: datetime, patience: Patience) -> bool:
+def _is_fresh(at: Situation, current: Container, now: datetime, patience: Patience) -> bool:
     """Whether a container at rest may be started again: its image is the one of now, its token good for long."""
     box = at.sandbox
-    return box.image == at.installation.image(at.runner_type) and (
-        box.epoch_at is not None and now - box.epoch_at < timedelta(seconds=patience.token_lifetime / 2)
-    )
+    is_young = box.epoch_at is not None and now - box.epoch_at < timedelta(seconds=patience.token_lifetime / 2)
+    return is_young and box.image == at.installation.image(at.runner_type) and not current.outdated
 
 
 def _stop_reason(at: Situation, now: datetime) -> SandboxStop | None:
