@@ -286,6 +286,11 @@ async def test_an_upload_is_passed_on_in_parts_and_a_too_large_one_is_refused(si
         assert answer.status == 413
 
 
+async def test_an_origin_that_is_none_is_another_site_s(site: Site) -> None:
+    async with site.request("/echo/x", method="POST", headers={"Origin": "http://["}) as answer:
+        assert answer.status == 403
+
+
 async def test_a_socket_goes_through_with_its_subprotocol_and_both_ways(site: Site) -> None:
     async with site.socket(protocols=["other", "vite-hmr"], headers={"Origin": f"http://{site.host}"}) as socket:
         assert socket.protocol == "vite-hmr"
@@ -337,6 +342,36 @@ async def test_a_program_that_does_not_answer_is_a_page_that_asks_again(site: Si
         assert "does not answer" in await answer.text()
     with pytest.raises(aiohttp.WSServerHandshakeError):
         await site.socket()
+
+
+UPGRADE = (
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+
+@pytest.mark.parametrize("upgrade", ["", UPGRADE])
+@pytest.mark.parametrize("target", ["*@127.0.0.1:{other}/secret", "*", "http://x@127.0.0.1:{other}/secret"])
+async def test_a_path_cannot_go_on_with_the_name_of_another_host(site: Site, target: str, upgrade: str) -> None:
+    """Somebody with a preview of his own could otherwise read whatever the gateway reaches: a metadata service."""
+    asked: list[bytes] = []
+
+    async def internal(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nSECRET")
+        writer.close()
+
+    async with await asyncio.start_server(internal, "127.0.0.1", 0) as server:
+        line = target.format(other=server.sockets[0].getsockname()[1])
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        head = f"GET {line} HTTP/1.1\r\nHost: {site.host}\r\nCookie: {site.cookie()}\r\n{upgrade}\r\n"
+        writer.write(head.encode())
+        answer = await asyncio.wait_for(reader.read(200), 10)
+        writer.close()
+
+    assert asked == []
+    assert b"SECRET" not in answer
+    assert b" 500 " not in answer.splitlines()[0]
 
 
 async def test_a_preview_takes_only_so_many_requests_at_once(site: Site) -> None:

@@ -137,11 +137,22 @@ class Exchange:
 
 
 def target(scope: Scope, address: str) -> URL:
-    """The address at the preview's server, path and query as the browser wrote them."""
-    path = scope.get("raw_path") or scope["path"].encode()
-    query = scope.get("query_string", b"")
-    url = f"http://{address}{path.decode('latin-1')}"
-    return URL(f"{url}?{query.decode('latin-1')}" if query else url, encoded=True)
+    """The address at the preview's server, path and query as the browser wrote them.
+
+    In parts: a path that does not begin with a slash would go on with the name of the host (`*@another.example/`).
+
+    Raises:
+        ValueError: the path is none.
+    """
+    path, query = raw_path(scope).decode("latin-1"), scope.get("query_string", b"").decode("latin-1")
+    if not path.startswith("/"):
+        raise ValueError("a path begins with a slash")
+    return URL.build(scheme="http", authority=address, path=path, query_string=query, encoded=True)
+
+
+def raw_path(scope: Scope) -> bytes:
+    """The path as the browser wrote it."""
+    return scope.get("raw_path") or scope["path"].encode()
 
 
 def new_session(limits: Limits) -> aiohttp.ClientSession:

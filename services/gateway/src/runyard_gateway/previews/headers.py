@@ -103,7 +103,10 @@ def response_headers(raw: Raw, visit: Visit) -> list[tuple[bytes, bytes]]:
 
 def is_own_origin(origin: str, host: str) -> bool:
     """Whether an `Origin` header is the preview's own page."""
-    return urlsplit(origin).netloc.lower() == host.lower()
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        return False
 
 
 def is_foreign(sent: Mapping[str, str], host: str, *, safe: bool) -> bool:

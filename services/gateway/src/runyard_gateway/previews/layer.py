@@ -14,7 +14,7 @@ from runyard_chassis.problems import Problem
 from runyard_gateway.previews import cookies, pages
 from runyard_gateway.previews.access import Access, Seen
 from runyard_gateway.previews.addresses import OPEN_PATH, RESERVED, SHARE_PATH, PreviewAddresses
-from runyard_gateway.previews.exchange import BodyTooLarge, Exchange, Limits, Silent
+from runyard_gateway.previews.exchange import BodyTooLarge, Exchange, Limits, Silent, raw_path
 from runyard_gateway.previews.headers import Visit, is_foreign, is_own_origin, text_headers
 from runyard_gateway.previews.passes import expiry
 from runyard_gateway.previews.sockets import Tunnel
@@ -73,6 +73,9 @@ class _Visitor:
         self._sent = sent
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not raw_path(scope).startswith(b"/"):
+            await _refuse(scope, receive, send, _answer(400, "preview-no-path", pages.no_path(), self._sent))
+            return
         if scope["type"] == "http" and scope["path"].startswith(RESERVED):
             await (await self._entered(scope))(scope, receive, send)
             return

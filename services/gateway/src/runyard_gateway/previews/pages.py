@@ -71,6 +71,11 @@ def busy() -> str:
     return _page("The preview is busy", "<p>Too many requests are open; this page asks again.</p>", refresh=True)
 
 
+def no_path() -> str:
+    """The page of a request that names no path: `OPTIONS *`, or one that a proxy is sent."""
+    return _page("Nothing is asked for", "<p>The address of a preview has a path that begins with a slash.</p>")
+
+
 def too_large() -> str:
     """The page of an upload that is not taken."""
     return _page("Too large", "<p>More is sent than a preview takes.</p>")
