@@ -14,7 +14,7 @@ from runyard_events.commands import DeleteSession, SetSandboxRules
 from runyard_events.topology import sandbox_queues
 from runyard_orchestrator.app import PACKAGE, build
 from runyard_orchestrator.store.tables import SCHEMA
-from runyard_sandbox import ProvisionFailed, SandboxFault
+from runyard_sandbox import ProvisionFailed, SandboxFault, Spec
 
 from .conftest import KEY
 from .test_store import caught_up, contents
@@ -78,6 +78,20 @@ async def test_one_that_vanishes_unseen_is_found_by_the_next_look(yard: Yard) ->
         assert (await yard.world.seen(session_id, "sandbox.error")).event.payload.reason == "vanished"
         yard.runner.let_go(run_id)
         await yard.ended(session_id, run_id)
+
+
+async def test_a_container_whose_runner_hangs_is_replaced(yard: Yard) -> None:
+    async def main(spec: Spec) -> None:
+        if spec.epoch > 1:
+            await yard.runner.main(spec)
+
+    yard.engine.main = main
+    async with yard.serving(sandbox_lease_grace_seconds=1):
+        session_id = await yard.world.session()
+        run_id = await yard.world.prompt(session_id)
+        await yard.ended(session_id, run_id)
+    assert (await yard.world.seen(session_id, "sandbox.error")).event.payload.reason == "unhealthy"
+    assert [held.spec.epoch for held in yard.engine.of(session_id)] == [2]
 
 
 async def test_a_container_that_keeps_dying_is_given_up_with_its_run(yard: Yard) -> None:

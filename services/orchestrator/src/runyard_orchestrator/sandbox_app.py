@@ -145,6 +145,7 @@ def _patience(settings: Settings) -> Patience:
         restarts=settings.sandbox_restarts,
         backoff=settings.sandbox_backoff_seconds,
         engine_away=settings.sandbox_engine_seconds,
+        take_up=settings.sandbox_lease_grace_seconds,
         archive_after=settings.sandbox_archive_seconds,
         token_lifetime=settings.sandbox_token_days * 24 * 3600,
     )

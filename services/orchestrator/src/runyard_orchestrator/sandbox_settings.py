@@ -57,7 +57,8 @@ class SandboxSettings(BaseSettings):
     sandbox_engine_seconds: float = Field(default=120, gt=0)
     """How long a run waits for an engine that does not answer."""
     sandbox_lease_grace_seconds: float = Field(default=180, gt=0)
-    """As `lease_grace_seconds`, for runs in containers: one that is replaced takes longer to come back."""
+    """As `lease_grace_seconds`, for runs in containers: one that is replaced takes longer to come back. A container
+    whose runner takes no run for as long is replaced."""
     sandbox_at_once: int = Field(default=4, ge=1)
     """Containers made at the same time."""
     sandbox_pool: int = Field(default=0, ge=0)

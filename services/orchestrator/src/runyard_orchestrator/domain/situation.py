@@ -23,6 +23,8 @@ class Patience:
     longest_backoff: float = 30.0
     engine_away: float = 120.0
     """How long a run waits for an engine that does not answer."""
+    take_up: float = 180.0
+    """How long a run may lie at a container that runs before the container counts as one that does not answer."""
     archive_after: float = 7 * 24 * 3600
     """A container at rest for this long is removed; the session's files and the agent's thread stay."""
     token_lifetime: float = 7 * 24 * 3600

@@ -125,7 +125,7 @@ def _towards_running(at: Situation, current: Container | None, now: datetime, pa
         case "paused" if current is not None and current.status in ("paused", "running"):
             step = Resume(current.name)
         case "running" | "paused":
-            step = _supervised(box, current)
+            step = _supervised(box, current) or _taking_up(at, current, now, patience)
     return step
 
 
@@ -158,6 +158,17 @@ def _supervised(box: Sandbox, current: Container | None) -> Step | None:
         error = SandboxError(epoch=box.epoch, reason="unhealthy", message="The container does not answer any more.")
         return Record(error, current.name)
     return None
+
+
+def _taking_up(at: Situation, current: Container | None, now: datetime, patience: Patience) -> Step | None:
+    """A runner may hang in a container that looks well: what tells is that it does not take the run."""
+    box, run = at.sandbox, at.run
+    if current is None or run is None or run.status != "dispatched":
+        return None
+    if min(seconds_since(run.dispatched_at, now), seconds_since(box.changed_at, now)) < patience.take_up:
+        return None
+    message = f"Nobody in the container has taken the run for {patience.take_up:g} s."
+    return Record(SandboxError(epoch=box.epoch, reason="unhealthy", message=message), current.name)
 
 
 def _towards_paused(at: Situation, current: Container | None) -> Step | None:
