@@ -26,7 +26,6 @@ from runyard_events.catalogue import (
     PreviewStopped,
 )
 from runyard_events.database import DATABASE_FAULTS
-from runyard_events.tasks import end_tasks
 from runyard_orchestrator.adapters.leadership import Leadership
 from runyard_orchestrator.adapters.ledger import Cause
 from runyard_orchestrator.adapters.preview_boxes import PreviewBoxes, shown_tail
@@ -53,6 +52,7 @@ from runyard_orchestrator.domain.rules import Installation, Rules, rules_of
 from runyard_orchestrator.handlers.preview_census import PreviewCensus
 from runyard_orchestrator.handlers.preview_desk import PreviewDesk
 from runyard_orchestrator.handlers.preview_logs import PreviewLogs
+from runyard_orchestrator.handlers.rounds import Rounds
 from runyard_orchestrator.store.previews import PreviewKey
 from runyard_sandbox import EngineAway, ProvisionFailed, SandboxFault
 
@@ -61,6 +61,7 @@ logger = structlog.get_logger(__name__)
 _AT_ONCE = 1000
 _MOST_STEPS = 40
 _AGAIN_SECONDS = 1.0
+_LEAST_SECONDS = 0.05
 _LOOK_SECONDS = 0.3
 _RETRY_SECONDS = 5.0
 _ENGINE_SECONDS = 120.0
@@ -92,10 +93,6 @@ class Previews:
     patience: Patience
     every_seconds: float
     health_seconds: float
-    _due: set[PreviewKey] = field(default_factory=set[PreviewKey])
-    _awake: asyncio.Event = field(default_factory=asyncio.Event)
-    _at_work: dict[PreviewKey, asyncio.Task[None]] = field(default_factory=dict[PreviewKey, asyncio.Task[None]])
-    _timers: dict[PreviewKey, asyncio.TimerHandle] = field(default_factory=dict[PreviewKey, asyncio.TimerHandle])
     _health: dict[PreviewKey, _Health] = field(default_factory=dict[PreviewKey, _Health])
     _hints: dict[PreviewKey, set[str]] = field(default_factory=dict[PreviewKey, set[str]])
     _names: dict[str, PreviewKey] = field(default_factory=dict[str, PreviewKey])
@@ -106,28 +103,26 @@ class Previews:
     _ports: dict[PreviewKey, int] = field(default_factory=dict[PreviewKey, int])
     _choosing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _census: PreviewCensus = field(init=False)
+    _rounds: Rounds[PreviewKey] = field(init=False)
 
     def __post_init__(self) -> None:
+        self._rounds = Rounds[PreviewKey](self._safely)
         self._census = PreviewCensus(self.desk, self.boxes)
 
     def wake(self, key: PreviewKey) -> None:
         """Something about this preview has changed: look at it."""
         self._settled.discard(key)
-        self._due.add(key)
-        self._awake.set()
+        self._rounds.wake(key)
 
     async def run(self) -> None:
         """Looks after them until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._pass_by())
-                tasks.create_task(self._work())
+                tasks.create_task(self._rounds.run())
                 for method in self.boxes.methods:
                     tasks.create_task(self._listen(method))
         finally:
-            for timer in self._timers.values():
-                timer.cancel()
-            await end_tasks(*self._at_work.values())
             await self.logs.close()
 
     async def shut_down(self) -> None:
@@ -184,7 +179,7 @@ class Previews:
                 return
             again = await self._take(key, preview, step)
             if again is not None:
-                self._later(key, again)
+                self._rounds.later(key, max(again, _LEAST_SECONDS))
                 return
 
     async def _take(self, key: PreviewKey, preview: Preview, step: Step) -> float | None:
@@ -351,24 +346,6 @@ class Previews:
                 logger.info("previews.engine_away", method=method, error=str(error))
             await asyncio.sleep(_AGAIN_SECONDS)
 
-    async def _work(self) -> None:
-        while True:
-            await self._awake.wait()
-            self._awake.clear()
-            for key in sorted(self._due):
-                if key not in self._at_work:
-                    self._due.discard(key)
-                    if (timer := self._timers.pop(key, None)) is not None:
-                        timer.cancel()
-                    task = asyncio.create_task(self._safely(key))
-                    self._at_work[key] = task
-                    task.add_done_callback(lambda _, key=key: self._done(key))
-
-    def _done(self, key: PreviewKey) -> None:
-        self._at_work.pop(key, None)
-        if key in self._due:
-            self._awake.set()
-
     async def _safely(self, key: PreviewKey) -> None:
         """One preview that cannot be seen to must not keep the others waiting."""
         try:
@@ -377,7 +354,7 @@ class Previews:
             await self._without_engine(key, error)
         except (*_AWAY, EventError, Problem, SandboxFault) as error:
             logger.warning("preview.postponed", preview_id=key.preview_id, error=str(error) or type(error).__name__)
-            self._later(key, _AGAIN_SECONDS)
+            self._rounds.later(key, _AGAIN_SECONDS)
         except Exception:
             logger.exception("preview.failed_to_be_seen_to", preview_id=key.preview_id)
 
@@ -385,12 +362,7 @@ class Previews:
         preview = await self.desk.preview(key)
         if preview.status == "starting" and _age(preview) > _ENGINE_SECONDS * 1000:
             await self._fail(key, preview, "engine_away", str(error))
-        self._later(key, _AGAIN_SECONDS)
-
-    def _later(self, key: PreviewKey, seconds: float) -> None:
-        if (timer := self._timers.pop(key, None)) is not None:
-            timer.cancel()
-        self._timers[key] = asyncio.get_running_loop().call_later(max(seconds, 0.05), self.wake, key)
+        self._rounds.later(key, _AGAIN_SECONDS)
 
 
 def _age(preview: Preview) -> int:

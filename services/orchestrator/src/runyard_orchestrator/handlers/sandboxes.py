@@ -17,7 +17,6 @@ from runyard_chassis import Problem
 from runyard_events import Conflict, EventError, LogUnavailable, derived_id
 from runyard_events.database import DATABASE_FAULTS
 from runyard_events.subjects import parse
-from runyard_events.tasks import end_tasks
 from runyard_orchestrator.adapters.containers import Containers
 from runyard_orchestrator.adapters.engine_watch import EngineWatch
 from runyard_orchestrator.adapters.homes import Homes
@@ -39,6 +38,7 @@ from runyard_orchestrator.domain.state import State
 from runyard_orchestrator.domain.upkeep import next_step
 from runyard_orchestrator.handlers.census import Census
 from runyard_orchestrator.handlers.desk import Desk
+from runyard_orchestrator.handlers.rounds import Rounds
 from runyard_orchestrator.handlers.sandbox_steps import Steps
 from runyard_orchestrator.handlers.warm_pool import WarmPool
 from runyard_orchestrator.store.reading import SessionKey
@@ -105,10 +105,7 @@ class Sandboxes:
         """Told each sandbox that runs, and each session (with None) whose does not."""
         self.stood_down: Callable[[], None] = lambda: None
         """Told when another process looks after them."""
-        self._due: set[SessionKey] = set()
-        self._awake = asyncio.Event()
-        self._at_work: dict[SessionKey, asyncio.Task[None]] = {}
-        self._timers: dict[SessionKey, asyncio.TimerHandle] = {}
+        self._rounds = Rounds[SessionKey](self._safely)
         self._tries: dict[SessionKey, int] = {}
         self._hints: dict[SessionKey, list[Container]] = {}
         self._written: dict[SessionKey, Sandbox] = {}
@@ -122,21 +119,15 @@ class Sandboxes:
     def wake(self, key: SessionKey) -> None:
         """Something about this session has changed: look at it."""
         if self._installation.has_sandboxes:
-            self._due.add(key)
-            self._awake.set()
+            self._rounds.wake(key)
 
     async def run(self) -> None:
         """Looks after them until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._pass_by())
-                tasks.create_task(self._work())
-                if self._containers is not None:
-                    tasks.create_task(self._listen(self._containers))
-        finally:
-            for timer in self._timers.values():
-                timer.cancel()
-            await end_tasks(*self._at_work.values())
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._pass_by())
+            tasks.create_task(self._rounds.run())
+            if self._containers is not None:
+                tasks.create_task(self._listen(self._containers))
 
     async def once(self) -> None:
         """One look at everything, if this process leads.
@@ -157,8 +148,7 @@ class Sandboxes:
             keys |= set(await self._rows.forgettable([*await self._homes.all(), *self._queues]))
             await self._reap_leftovers()
         self._looks += 1
-        self._due |= keys
-        self._awake.set()
+        self._rounds.wake(*keys)
 
     async def look_at(self, key: SessionKey) -> None:
         """Takes one session's sandbox to where it should be, step by step."""
@@ -175,7 +165,7 @@ class Sandboxes:
             if step is None:
                 break
             if isinstance(step, Wait):
-                self._later(key, step.seconds)
+                self._rounds.later(key, step.seconds)
                 break
             try:
                 after = await self._steps.take(key, at, step, _cause(key))
@@ -208,24 +198,6 @@ class Sandboxes:
                 logger.warning("sandboxes.waiting", error=str(error) or type(error).__name__)
             await asyncio.sleep(self._every)
 
-    async def _work(self) -> None:
-        while True:
-            await self._awake.wait()
-            self._awake.clear()
-            for key in sorted(self._due):
-                if key not in self._at_work:
-                    self._due.discard(key)
-                    if (timer := self._timers.pop(key, None)) is not None:
-                        timer.cancel()
-                    task = asyncio.create_task(self._safely(key))
-                    self._at_work[key] = task
-                    task.add_done_callback(lambda _, key=key: self._done(key))
-
-    def _done(self, key: SessionKey) -> None:
-        self._at_work.pop(key, None)
-        if key in self._due:
-            self._awake.set()
-
     async def _safely(self, key: SessionKey) -> None:
         """One session that cannot be seen to must not keep the others waiting."""
         try:
@@ -236,7 +208,7 @@ class Sandboxes:
                     place = conflict.last.stream_seq
                     await self._desk.projections.reached(parse(conflict.subject), place, timeout=_CATCH_UP_SECONDS)
             self._written.pop(key, None)
-            self._later(key, 0.0)
+            self._rounds.later(key, 0.0)
         except (*_AWAY, EventError, Problem, SandboxFault) as error:
             self._postpone(key, error)
         except Exception:
@@ -341,17 +313,11 @@ class Sandboxes:
         while len(self._names) > _REMEMBERED:
             del self._names[next(iter(self._names))]
 
-    def _later(self, key: SessionKey, seconds: float) -> None:
-        """One of these per session: those that wait would otherwise become more with every look."""
-        if (timer := self._timers.pop(key, None)) is not None:
-            timer.cancel()
-        self._timers[key] = asyncio.get_running_loop().call_later(seconds, self.wake, key)
-
     def _postpone(self, key: SessionKey, error: Exception) -> None:
         """Later and later, as long as it fails."""
         tries = self._tries[key] = self._tries.get(key, 0) + 1
         logger.warning("sandbox.postponed", session_id=key.session_id, error=str(error) or type(error).__name__)
-        self._later(key, min(_AGAIN_SECONDS * 2 ** (tries - 1), _LONGEST_PAUSE))
+        self._rounds.later(key, min(_AGAIN_SECONDS * 2 ** (tries - 1), _LONGEST_PAUSE))
 
 
 def situation_of(
