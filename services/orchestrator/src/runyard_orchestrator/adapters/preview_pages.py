@@ -1,5 +1,6 @@
 """Whether a preview's page answers, and where."""
 
+import asyncio
 import contextlib
 import socket
 
@@ -12,6 +13,7 @@ class PreviewPages:
     """Asks for pages as the proxy does. Any answer will do: an error page is a page."""
 
     def __init__(self, *, timeout_seconds: float = 5.0) -> None:
+        self._seconds = timeout_seconds
         self._client = httpx.AsyncClient(timeout=timeout_seconds, trust_env=False, follow_redirects=False)
 
     async def close(self) -> None:
@@ -28,8 +30,12 @@ class PreviewPages:
 
     async def _answers(self, address: str, port: int) -> bool:
         headers = {"Host": f"localhost:{port}", "Accept": "text/html,*/*", "User-Agent": "runyard-health"}
-        with contextlib.suppress(httpx.HTTPError):
-            async with self._client.stream("GET", f"http://{address}/", headers=headers):
+        # The client's own time-out is for each piece: a page that comes byte by byte would be waited for without end.
+        with contextlib.suppress(httpx.HTTPError, TimeoutError):
+            async with (
+                asyncio.timeout(self._seconds),
+                self._client.stream("GET", f"http://{address}/", headers=headers),
+            ):
                 return True
         return False
 

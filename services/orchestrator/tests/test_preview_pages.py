@@ -1,0 +1,25 @@
+"""Whether a page answers is found out in time, whatever is served there."""
+
+import asyncio
+import contextlib
+
+from runyard_orchestrator.adapters.preview_pages import PreviewPages
+
+
+async def test_a_page_that_comes_byte_by_byte_is_not_waited_for_without_end() -> None:
+    """Who looks at a preview could otherwise never stop it."""
+
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+
+    pages = PreviewPages(timeout_seconds=0.3)
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with asyncio.timeout(5):
+            assert await pages.answering(f"127.0.0.1:{port}", 1) is None
+    await pages.close()
