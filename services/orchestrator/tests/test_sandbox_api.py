@@ -41,6 +41,18 @@ async def test_measures_and_lines_of_a_container_become_events_without_secrets(y
         assert told.count("sandbox.stats") == 1
 
 
+async def test_a_container_that_floods_is_read_in_its_turn(yard: Yard) -> None:
+    async with yard.serving():
+        session_id = await yard.world.session()
+        await yard.control(session_id, "create")
+        await yard.world.seen(session_id, "sandbox.stats")
+        yard.engine.print(yard.name(session_id), *(f"line {number}" for number in range(12_000)))
+        told = [(await yard.world.seen(session_id, "sandbox.logged", count=count)).event.payload for count in (1, 2, 3)]
+    assert told[0].lines[0] == "line 0"
+    assert [one.dropped for one in told[:2]] == [5000, 5000]
+    assert sum(len(one.lines) + one.dropped for one in told) == 12_000
+
+
 async def test_lines_can_be_followed(yard: Yard) -> None:
     async with yard.serving() as service, yard.world.http(service) as http:
         session_id = await yard.world.session()

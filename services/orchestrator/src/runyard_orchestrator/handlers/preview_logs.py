@@ -20,6 +20,8 @@ logger = structlog.get_logger(__name__)
 
 _GATHER_SECONDS = 0.25
 _MOST_AT_ONCE = 200
+_MOST_DROPPED = 5000
+"""As in `telemetry`."""
 _WIDTH = 2000
 _FIRST_LINES = 1000
 
@@ -29,17 +31,22 @@ class _Gathered:
     lines: list[str] = field(default_factory=list[str])
     dropped: int = 0
     there: asyncio.Event = field(default_factory=asyncio.Event)
+    room: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while it is worth reading on."""
     told: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while there is nothing that has not been written."""
 
     def __post_init__(self) -> None:
         self.told.set()
+        self.room.set()
 
     def add(self, line: str) -> None:
         if len(self.lines) < _MOST_AT_ONCE:
             self.lines.append(line[:_WIDTH])
         else:
             self.dropped += 1
+            if self.dropped >= _MOST_DROPPED:
+                self.room.clear()
         self.told.clear()
         self.there.set()
 
@@ -47,6 +54,7 @@ class _Gathered:
         taken = self.lines, self.dropped
         self.lines, self.dropped = [], 0
         self.there.clear()
+        self.room.set()
         return taken
 
 
@@ -88,6 +96,7 @@ class PreviewLogs:
         try:
             async for line in self._boxes.follow(preview, tail=tail):
                 gathered.add(line)
+                await gathered.room.wait()
             await gathered.told.wait()
         finally:
             await end_tasks(telling)

@@ -24,6 +24,8 @@ logger = structlog.get_logger(__name__)
 
 _GATHER_SECONDS = 0.5
 _MOST_LINES = 200
+_MOST_DROPPED = 5000
+"""Of what comes faster the rest is not even read for the moment: one container that floods leaves time for others."""
 _WIDTH = 2000
 _FIRST_LINES = 1000
 _AGAIN_SECONDS = 2.0
@@ -80,18 +82,26 @@ class _Gathered:
     lines: list[str] = field(default_factory=list[str])
     dropped: int = 0
     there: asyncio.Event = field(default_factory=asyncio.Event)
+    room: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while it is worth reading on."""
+
+    def __post_init__(self) -> None:
+        self.room.set()
 
     def add(self, text: str) -> None:
         if len(self.lines) < _MOST_LINES:
             self.lines.append(text[:_WIDTH])
         else:
             self.dropped += 1
+            if self.dropped >= _MOST_DROPPED:
+                self.room.clear()
         self.there.set()
 
     def take(self) -> SandboxLogged:
         taken = SandboxLogged(lines=tuple(self.lines), dropped=self.dropped)
         self.lines, self.dropped = [], 0
         self.there.clear()
+        self.room.set()
         return taken
 
 
@@ -175,6 +185,7 @@ class Telemetry:
                 if not _is_old(line, watched):
                     gathered.add(line.text)
                 watched.heard = line.at or watched.heard
+                await gathered.room.wait()
         finally:
             await end_tasks(telling)
             if gathered.there.is_set():
