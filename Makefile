@@ -26,7 +26,7 @@ test: install lint schemas-check ## Lint, types, import rules, schemas, and all 
 	@echo "Coverage: $$($(BIN)/coverage report --format=total) % (by file: $(BIN)/coverage report)"
 
 .PHONY: test-acp
-test-acp: install ## Install opencode and Droid from npm and run them
+test-acp: install ## Install opencode, Droid and Gemini CLI from npm and run them
 	@$(PYTEST) -n 0 -m acp services/runner-acp $(ARGS)
 
 .PHONY: test-previews

@@ -91,7 +91,7 @@ async def test_thoughts_come_where_they_are_asked_for_and_are_counted_apart() ->
     _, raw = await streamed(PROMPT, **thinking)
     told = events(raw)
     first = told[0]["candidates"][0]["content"]["parts"][0]
-    assert first == {"text": "Hm.", "thought": True}
+    assert first == {"text": "**Thinking**\n\nHm.", "thought": True}
     assert all("finishReason" not in one["candidates"][0] for one in told[:-1])
     assert told[-1]["candidates"][0]["finishReason"] == "STOP"
     usage = told[-1]["usageMetadata"]

@@ -14,13 +14,24 @@ def update(**body: Any) -> None:
     say(method="session/update", params={"sessionId": "s1", "update": body})
 
 
-def main() -> None:  # noqa: C901 - one case per message
+def main() -> None:  # noqa: C901, PLR0912 - one case per message
     prompt: Any = None
+    past: list[str] = []
     for line in sys.stdin:
         message = json.loads(line)
         match message:
             case {"method": "initialize"}:
                 say(id=message["id"], result={"protocolVersion": 1, "agentCapabilities": {"loadSession": True}})
+            case {"method": "session/load", "params": {"sessionId": "told late"}}:
+                past = ["past 2", "past 3"]
+                update(sessionUpdate="agent_message_chunk", content={"type": "text", "text": "past 1"})
+                say(id=message["id"], result={})
+            case {"method": "session/set_mode"}:
+                if past:
+                    update(sessionUpdate="agent_message_chunk", content={"type": "text", "text": past.pop(0)})
+                say(id=message["id"], result={})
+            case {"method": "authenticate"}:
+                say(id=message["id"], result={})
             case {"method": "session/load"}:
                 say(id=message["id"], error={"code": -32603, "message": "Invalid session identifier"})
             case {"method": "session/new"}:

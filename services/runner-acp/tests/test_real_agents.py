@@ -1,6 +1,7 @@
-"""The real opencode and the real Droid, installed from npm, on the real log and the scripted model."""
+"""The real opencode, Droid and Gemini CLI, installed from npm, on the real log and the scripted model."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from runyard_runner.testbench import Bench, MakeBench, script
 
 pytestmark = [pytest.mark.agents, pytest.mark.acp]
 
-AGENTS = pytest.mark.parametrize("agent", ["opencode", "droid"])
+AGENTS = pytest.mark.parametrize("agent", ["opencode", "droid", "gemini"])
 
 
 def payloads(events: list[Envelope], event_type: str) -> list[Any]:
@@ -51,20 +52,40 @@ async def test_reasoning_plan_commands_and_files_are_told(bench: MakeBench, agen
     assert {call.call_id for call in calls} == set(results)
     ran = next(call for call in calls if call.category == "command")
     assert ran.input["command"] == "echo hello; exit 3"
-    assert (results[ran.call_id].status, results[ran.call_id].exit_code) == ("failed", 3)
     assert (made.folder / "made.md").read_text() == "# Made\n"
-    assert [step.status for step in payloads(events, "ui.plan.updated")[-1].steps] == ["completed", "pending"]
+    assert [one.path for one in payloads(events, "ui.file.changed")] == ["made.md"]
+    if agent == "gemini":  # tells over ACP neither how a command ended nor its plan
+        assert (results[ran.call_id].status, results[ran.call_id].output) == ("completed", "hello")
+    else:
+        assert (results[ran.call_id].status, results[ran.call_id].exit_code) == ("failed", 3)
+        assert [step.status for step in payloads(events, "ui.plan.updated")[-1].steps] == ["completed", "pending"]
     assert len({event.type for event in events if event.kind == "raw"}) > 1, "both directions are on record"
 
 
 @AGENTS
 async def test_a_thread_goes_on_in_the_next_run(bench: MakeBench, agent: str) -> None:
     made = await bench()
-    first = await made.run(script({"say": "one"}), runner_type=agent)
+    first = await made.run(script({"run": "echo one"}, {"say": "one"}), runner_type=agent)
     thread = next(event.payload.native_thread_id for event in first if event.type == "run.thread_bound")
     second = await made.run(script({"say": "two"}), runner_type=agent, native_thread_id=thread)
     assert second[-1].payload.final_text == "two"
     assert payloads(second, "ui.notice") == []
+    assert payloads(second, "ui.tool.call") == [], "what is told again of the past belongs to no run"
+    assert [one.text for one in payloads(second, "ui.message.assistant.final")] == ["two"]
+    third = await made.run(script({"say": "three"}), runner_type=agent, native_thread_id=thread)
+    assert (third[-1].payload.final_text, payloads(third, "ui.notice")) == ("three", [])
+    assert third[-1].payload.usage.input_tokens > second[-1].payload.usage.input_tokens, "all of it is still there"
+
+
+async def test_gemini_tells_no_command_the_runs_token_and_its_record_is_without_it(bench: MakeBench) -> None:
+    made = await bench()
+    look = "env; cat /proc/$PPID/environ /proc/$PPID/cmdline | tr '\\0' '\\n'; grep -r ey[J] $HOME"
+    events = await made.run(script({"run": look}, {"say": "seen"}), runner_type="gemini")
+    shown = payloads(events, "ui.tool.result")[0].output
+    assert "GOOGLE_GEMINI_BASE_URL=" in shown
+    told: list[Any] = [event.payload.root for event in events if event.kind == "raw"]
+    assert [one for one in told if one.get("method") == "authenticate"]
+    assert not re.search(r"eyJ[\w-]{8,}\.", str([event.payload for event in events]))
 
 
 @AGENTS
@@ -94,7 +115,8 @@ async def test_a_cancelled_run_leaves_no_process(bench: MakeBench, agent: str) -
     order = await made.request(script({"run": "echo begun; sleep 300"}, {"say": "never"}), runner_type=agent)
     run_id = order.payload.run_id
     running = asyncio.create_task(take(made.desk, order))
-    await made.until(run_id, lambda event: event.type in ("ui.tool.output.delta", "run.error"))
+    begun = "ui.tool.call" if agent == "gemini" else "ui.tool.output.delta"  # it tells a command's output at its end
+    await made.until(run_id, lambda event: event.type in (begun, "run.error"))
     await made.orchestrate(run_id, RunCancelRequested(requested_by="somebody", reason="enough"))
     await running
     assert (await made.events(run_id))[-1].type == "run.cancelled"

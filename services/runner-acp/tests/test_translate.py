@@ -118,6 +118,17 @@ def test_a_change_of_a_part_of_a_file_is_an_update() -> None:
     assert "-first line\n+second line\n" in (change.diff or "")
 
 
+def test_what_was_shown_before_a_command_ran_is_not_its_output() -> None:
+    about: dict[str, Any] = {"type": "content", "content": {"type": "text", "text": "[in /workspaces/w1/repo]"}}
+    call = {"toolCallId": "run_shell_command__1", "title": "true", "kind": "execute"}
+    begun: dict[str, Any] = {**call, "sessionUpdate": "tool_call", "status": "in_progress", "content": [about]}
+    ended: dict[str, Any] = {**call, "sessionUpdate": "tool_call_update", "status": "completed", "content": []}
+    lines = ({"method": "session/update", "params": {"update": update}} for update in (begun, ended))
+    told, result = said(AcpTranslator(REPO), *lines)
+    assert (told.tool_name, told.input) == ("run_shell_command", {"command": "true"})
+    assert (result.status, result.output) == ("completed", "")
+
+
 def test_a_failed_call_failed() -> None:
     result = said(AcpTranslator(REPO), OPENCODE["tool_call_update:failed:content"])[-1]
     assert (result.status, result.output) == ("failed", "The user rejected permission to use this specific tool call.")

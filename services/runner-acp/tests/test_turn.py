@@ -13,14 +13,15 @@ from runyard_runner.adapter import AgentFailed, AgentStart, Decision, Native
 from runyard_runner.json_rpc import JsonRpc
 from runyard_runner.processes import spawn
 from runyard_runner.testbench import KEY, make_bench
-from runyard_runner_acp.adapters.talk import Acp
+from runyard_runner_acp.adapters.talk import Acp, Gemini
 from runyard_runner_acp.adapters.turn import AcpTurn
 from runyard_runner_acp.settings import Settings
 
 STUB = Path(__file__).parent / "stub_agent.py"
 
 
-def turn(folder: Path, prompt: str, **changes: Any) -> AcpTurn:
+def turn(folder: Path, prompt: str, *, dialect: Acp | None = None, **changes: Any) -> AcpTurn:
+    dialect = dialect or Acp()
     values: dict[str, Any] = {
         "run_id": "r",
         "session_id": "s",
@@ -39,12 +40,12 @@ def turn(folder: Path, prompt: str, **changes: Any) -> AcpTurn:
 
     async def boot(start: AgentStart) -> JsonRpc:
         child = await spawn([sys.executable, str(STUB)], cwd=start.cwd, env={}, folder=folder)
-        return JsonRpc(child, Acp().marks)
+        return JsonRpc(child, dialect.marks)
 
     async def prepare() -> AsyncIterator[str]:
         yield "prepared"
 
-    return AcpTurn(AgentStart(**values), Acp(), prepare=prepare, boot=boot, release=lambda _: None)
+    return AcpTurn(AgentStart(**values), dialect, prepare=prepare, boot=boot, release=lambda _: None)
 
 
 class Scripted:
@@ -108,6 +109,15 @@ async def test_a_thread_that_cannot_be_loaded_is_replaced_and_the_agent_is_told(
     natives = await heard(turn(tmp_path, "hello", native_thread_id="gone"))
     assert words(natives).startswith("(The earlier conversation")
     assert [native.thread for native in natives if native.thread] == ["s1"]
+
+
+async def test_what_gemini_tells_of_the_past_after_its_session_is_open_belongs_to_no_turn(tmp_path: Path) -> None:
+    natives = await heard(turn(tmp_path, "hello", dialect=Gemini(), native_thread_id="told late"))
+    sent = [native.raw["method"] for native in natives if native.direction == "sent" and native.raw]
+    asked = ["session/set_mode"] * 3  # two with something of the past before the answer, and one without
+    assert sent == ["initialize", "authenticate", "session/load", *asked, "session/prompt"]
+    assert words(natives) == "hello"
+    assert "past 3" in str([native.raw for native in natives]), "it is on record all the same"
 
 
 async def test_an_interrupted_turn_ends_as_interrupted(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ _COMMAND_CONSUMERS = {
 }
 _SHARED_CONSUMERS = {
     # One service for every agent that speaks a protocol which several agents speak.
-    "runner-acp": ["cmd.runner.opencode.>", "cmd.runner.droid.>"],
+    "runner-acp": ["cmd.runner.opencode.>", "cmd.runner.droid.>", "cmd.runner.gemini.>"],
 }
 _EFFECT_CONSUMERS = {
     "workspace-effects": ["ev.*.session.*.run.*.lifecycle"],

@@ -202,7 +202,7 @@ class _Attempt:
 
     @property
     def _model(self) -> str | None:
-        return self._order.model or self._desk.settings.model
+        return self._order.model or self._desk.settings.model_of(self._order.runner_type)
 
     def _agent_start(self, token: str) -> AgentStart:
         order, settings = self._order, self._desk.settings

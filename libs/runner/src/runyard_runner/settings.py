@@ -26,3 +26,7 @@ class RunnerSettings(ServiceSettings):
     redaction_salt: SecretStr = SecretStr("")
     redaction_fingerprints: str = ""
     """Fingerprints of secrets that this process must never write, separated by commas."""
+
+    def model_of(self, runner_type: str) -> str | None:  # noqa: ARG002 - a service may drive agents of several makers
+        """The model of a session of this type that names none."""
+        return self.model

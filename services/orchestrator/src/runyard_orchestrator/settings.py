@@ -12,7 +12,7 @@ class Settings(SandboxSettings, PreviewSettings, ServiceSettings):
 
     port: int = Field(default=9109, ge=0, le=65535)
 
-    runner_types: tuple[str, ...] = ("codex", "claude", "opencode", "droid")
+    runner_types: tuple[str, ...] = ("codex", "claude", "opencode", "droid", "gemini")
     run_time_limit_seconds: int = Field(default=3600, ge=1)
     """Time limit of a run that asks for none."""
     longest_run_time_limit_seconds: int = Field(default=24 * 3600, ge=1)

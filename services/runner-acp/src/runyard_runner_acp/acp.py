@@ -167,6 +167,8 @@ class AcpTranslator:
         known = key in self._calls
         self._merge(update)
         status = update.get("status") or "in_progress"
+        if status in _ENDED and "content" in update:
+            self._calls[key]["content"] = update["content"]  # what was shown before the end may have been no output
         before = () if known else self._close()
         if status == "pending":
             return before  # the arguments are still coming
@@ -240,12 +242,12 @@ def _category(call: Mapping[str, Any]) -> ToolCategory:
 
 
 def _name(call: Mapping[str, Any]) -> str:
-    """ACP has titles, not names: opencode's first title is the name, the others tell the kind."""
-    title = str(call.get("name") or "")
-    if title.isidentifier():
-        return title
+    """ACP has titles, not names: gemini-cli's ids begin with the name, opencode's first title is it."""
     prefix, separator, _ = str(call.get("toolCallId")).partition("__")
-    return prefix if separator else str(call.get("kind") or "tool")
+    if separator and prefix.isidentifier():
+        return prefix
+    title = str(call.get("name") or "")
+    return title if title.isidentifier() else str(call.get("kind") or "tool")
 
 
 def _command(call: Mapping[str, Any]) -> str:

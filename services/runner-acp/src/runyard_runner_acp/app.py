@@ -7,5 +7,5 @@ from runyard_runner_acp.settings import Settings
 
 
 def build(settings: Settings) -> Service:
-    """The service that drives opencode and Droid; its own HTTP threads are opencode's."""
+    """The service that drives opencode, Droid and Gemini CLI; its own HTTP threads are opencode's."""
     return build_runner("runner-acp", "opencode", settings, agents(settings))

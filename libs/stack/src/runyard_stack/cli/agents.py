@@ -33,7 +33,7 @@ def listed(context: typer.Context) -> None:
 
 
 @agents.command()
-def install(name: Annotated[str, typer.Argument(metavar="NAME", help="opencode or droid.")]) -> None:
+def install(name: Annotated[str, typer.Argument(metavar="NAME", help="opencode, droid or gemini.")]) -> None:
     """Install an agent from npm ahead of its first use; containers have theirs by `make images AGENTS=NAME`."""
     from runyard_runner.adapter import AgentFailed  # noqa: PLC0415
     from runyard_runner_acp.adapters.configurations import CONFIGURATIONS  # noqa: PLC0415

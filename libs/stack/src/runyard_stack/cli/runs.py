@@ -26,7 +26,7 @@ def run(
     prompt: Annotated[str, typer.Argument(help="What the agent is to do.")],
     *,
     repo: Annotated[str, typer.Option(help="A folder, an address to clone from, or org/repo of GitHub.")] = ".",
-    runner: Annotated[str, typer.Option(help="codex, claude, opencode or droid.")] = "codex",
+    runner: Annotated[str, typer.Option(help="codex, claude, opencode, droid or gemini.")] = "codex",
     session: Annotated[str | None, typer.Option(help="Go on in this session instead of a new one.")] = None,
     ask: Annotated[bool, typer.Option("--ask", help="Let the agent ask before it leaves its sandbox.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Import the repository anew.")] = False,

@@ -10,7 +10,7 @@ PROMPT_CHARACTERS = 200_000
 _DEPTH = 32
 _CONTROL = {chr(code) for code in (*range(32), 127)}
 
-RunnerType = Literal["codex", "claude", "opencode", "droid", "external"]
+RunnerType = Literal["codex", "claude", "opencode", "droid", "gemini", "external"]
 ApprovalPolicy = Literal["never", "on-request"]
 ContainerStatus = Literal["creating", "running", "paused", "stopped", "error", "deleted"]
 ContainerType = Literal["agent", "preview", "sync"]

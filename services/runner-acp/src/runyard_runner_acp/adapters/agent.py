@@ -1,6 +1,7 @@
-"""opencode and Droid as agents of the run loop: a process per run, gone with it."""
+"""Agents from npm as agents of the run loop: a process per run, gone with it."""
 
 import asyncio
+import shutil
 
 from runyard_runner.adapter import AgentFailed, AgentsByType, AgentStart
 from runyard_runner.json_rpc import JsonRpc
@@ -10,9 +11,9 @@ from runyard_runner_acp.adapters.configurations import (
     Configuration,
     environment,
     forget_secrets,
-    write_secrets,
+    write_settings,
 )
-from runyard_runner_acp.adapters.installs import Installs
+from runyard_runner_acp.adapters.installs import NODE, Installs
 from runyard_runner_acp.adapters.turn import AcpTurn
 from runyard_runner_acp.settings import Settings
 
@@ -48,14 +49,16 @@ class AcpAgent:
         await end_all(self._settings.agents_root)
 
     async def _boot(self, start: AgentStart) -> JsonRpc:
-        agent, model = self._configuration, start.model or self._settings.model or DEFAULT_MODEL
+        agent = self._configuration
+        model = start.model or self._settings.model_of(agent.name) or DEFAULT_MODEL
         program = self._installs.program(agent)
         if program is None:
             raise AgentFailed(f"{agent.name} is not installed.", reason="start_failed")
-        await asyncio.to_thread(write_secrets, agent.name, start, model)
+        command = [*_runtime(agent, start), str(program), *agent.arguments]
+        await asyncio.to_thread(write_settings, agent.name, start, model)
         try:
             child = await spawn(
-                [str(program), *agent.arguments],
+                command,
                 cwd=start.cwd,
                 env=environment(agent.name, start, model),
                 folder=self._settings.agents_root,
@@ -63,6 +66,18 @@ class AcpAgent:
         except OSError as error:
             raise AgentFailed(f"{agent.name} cannot be started: {error}", reason="start_failed") from error
         return JsonRpc(child, agent.dialect.marks)
+
+
+def _runtime(agent: Configuration, start: AgentStart) -> list[str]:
+    if agent.runtime is None:
+        return []
+    found = shutil.which(agent.runtime, path=start.env.get("PATH"))
+    if found is None:
+        raise AgentFailed(
+            f"{agent.name} runs on Node, and there is none. Install Node {NODE} or newer, then prompt again.",
+            reason="start_failed",
+        )
+    return [found]
 
 
 def agents(settings: Settings) -> AgentsByType:

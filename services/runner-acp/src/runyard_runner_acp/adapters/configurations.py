@@ -7,21 +7,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from runyard_runner.adapter import AgentStart
+from runyard_runner_acp.adapters import gemini
 from runyard_runner_acp.adapters.npm import wanted_by
-from runyard_runner_acp.adapters.talk import Acp, Dialect, Droid
+from runyard_runner_acp.adapters.talk import Acp, Dialect, Droid, Gemini
 
-Name = Literal["opencode", "droid"]
-NAMES: tuple[Name, ...] = ("opencode", "droid")
+Name = Literal["opencode", "droid", "gemini"]
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One agent. `program` is the file that it is, once installed."""
+    """One agent. `program` is the file that it is, once installed, `runtime` what runs it if it does not by itself."""
 
     name: Name
     program: str
     arguments: tuple[str, ...]
     dialect: Dialect
+    runtime: str | None = None
 
     @property
     def lock(self) -> Path:
@@ -47,6 +48,13 @@ CONFIGURATIONS: Mapping[str, Configuration] = {
         ("exec", "--input-format", "stream-jsonrpc", "-o", "stream-jsonrpc"),
         Droid(),
     ),
+    "gemini": Configuration(
+        "gemini",
+        "node_modules/@google/gemini-cli/bundle/gemini.js",
+        ("--acp",),
+        Gemini(),
+        runtime="node",
+    ),
 }
 
 
@@ -56,8 +64,10 @@ def token_file(start: AgentStart) -> Path:
 
 
 def environment(name: Name, start: AgentStart, model: str) -> dict[str, str]:
-    """The agent's environment; the token is in a file, so that commands do not inherit it."""
+    """The agent's environment; the token is not in it, so that commands do not inherit it."""
     common = {**start.env, "HOME": str(start.home)}
+    if name == "gemini":
+        return {**common, **gemini.environment(start, model)}
     if name == "droid":
         return {**common, "FACTORY_DISABLE_AUTOUPDATE": "1", "DROID_DISABLE_AUTO_UPDATE": "1"}
     switched_off = ("AUTOUPDATE", "MODELS_FETCH", "LSP_DOWNLOAD", "DEFAULT_PLUGINS", "SHARE")
@@ -108,9 +118,11 @@ def droid_settings(start: AgentStart, model: str) -> dict[str, Any]:
     }
 
 
-def write_secrets(name: Name, start: AgentStart, model: str) -> None:
-    """Give the agent the run's token."""
-    if name == "droid":
+def write_settings(name: Name, start: AgentStart, model: str) -> None:
+    """Give the agent its settings and, where it does not come over the protocol, the run's token."""
+    if name == "gemini":
+        gemini.write(start)
+    elif name == "droid":
         _write(start.home / ".factory" / "settings.json", json.dumps(droid_settings(start, model)))
     else:
         _write(token_file(start), start.run_token)

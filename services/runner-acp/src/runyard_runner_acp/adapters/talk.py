@@ -1,4 +1,4 @@
-"""How a session is opened, prompted and interrupted: once over ACP, once over Droid's protocol."""
+"""How a session is opened, prompted and interrupted: over ACP, over gemini-cli's, over Droid's own protocol."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
@@ -92,6 +92,9 @@ class Acp:
         async for native in talk.ask("initialize", {"protocolVersion": 1, "clientCapabilities": nothing}):
             yield native
         able: Mapping[str, Any] = talk.result.get("agentCapabilities") or {}
+        if (key := self.key(start)) is not None:
+            async for native in talk.ask("authenticate", key):
+                yield native
         # `load` tells the whole conversation again, `resume` does not.
         how = "session/resume" if "resume" in (able.get("sessionCapabilities") or {}) else "session/load"
         place: dict[str, Any] = {"cwd": str(start.cwd), "mcpServers": []}
@@ -103,12 +106,37 @@ class Acp:
                 yield native
             talk.thread = talk.result["sessionId"]
 
+    def key(self, start: AgentStart) -> Mapping[str, Any] | None:  # noqa: ARG002 - most are told in their settings
+        """What the agent is to authenticate with before it opens a session."""
+        return None
+
     async def prompt(self, talk: Talk, text: str) -> None:
         words = [{"type": "text", "text": text}]
         await talk.peer.begin("session/prompt", {"sessionId": talk.thread, "prompt": words}, PROMPT)
 
     async def interrupt(self, talk: Talk) -> None:
         await talk.peer.notify("session/cancel", {"sessionId": talk.thread})
+
+
+class Gemini(Acp):
+    """ACP, with the run's token as the key of Gemini's API; it is taken out of the record like every secret.
+
+    An old conversation is told again after it is said to be open, and nothing marks the end of that.
+    """
+
+    def key(self, start: AgentStart) -> Mapping[str, Any] | None:
+        return {"methodId": "gemini-api-key", "_meta": {"api-key": start.run_token}}
+
+    async def open(self, talk: Talk, start: AgentStart) -> AsyncIterator[Native]:
+        async for native in super().open(talk, start):
+            yield native
+        # Asked something without effect until nothing of the past comes before the answer any more.
+        past = talk.thread == start.native_thread_id
+        while past:
+            past = False
+            async for native in talk.ask("session/set_mode", {"sessionId": talk.thread, "modeId": "default"}):
+                past = past or (native.raw or {}).get("method") == "session/update"
+                yield native
 
 
 class Droid:

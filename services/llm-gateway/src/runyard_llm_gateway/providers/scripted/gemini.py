@@ -36,6 +36,9 @@ from runyard_llm_gateway.providers.scripted.model import (
     Thought,
 )
 
+_SUBJECT = "Thinking"
+"""Summaries of Gemini's thoughts begin with one in bold, and gemini-cli takes it out."""
+
 
 class GenerateContent:
     """The dialect of `POST /v1beta/models/{model}:generateContent` and `:streamGenerateContent`."""
@@ -76,7 +79,9 @@ class GenerateContent:
                 case Call():
                     yield _data(_answer(conversation, [_call(beat)]))
                 case Text() | Thought():
-                    parts = (_words(piece, beat) for piece in beat.pieces)
+                    # a thought comes whole, so that its subject does
+                    pieces = beat.pieces if isinstance(beat, Text) else ("".join(beat.pieces),)
+                    parts = (_words(piece, beat) for piece in pieces)
                     yield from paced((_data(_answer(conversation, [part])) for part in parts), beat.delay_ms)
         yield _data(_answer(conversation, [{"text": ""}], reply.spent))
 
@@ -147,7 +152,9 @@ def _part(beat: Beat) -> dict[str, Any] | None:
 
 
 def _words(text: str, beat: Text | Thought) -> dict[str, Any]:
-    return {"text": text, "thought": True} if isinstance(beat, Thought) else {"text": text}
+    if isinstance(beat, Text):
+        return {"text": text}
+    return {"text": f"**{_SUBJECT}**\n\n{text}", "thought": True}
 
 
 def _call(beat: Call) -> dict[str, Any]:
