@@ -25,7 +25,7 @@ from runyard_events.catalogue import (
 )
 
 from .conftest import Running, Story
-from .histories import imported, opened, requested
+from .histories import call, imported, opened, requested
 
 APPROVAL = RunApprovalRequested(
     approval_id="a1", ask_kind="command", title="rm", detail={}, options=("accept", "decline"), fingerprint="f"
@@ -64,6 +64,7 @@ async def test_an_event_about_another_session_s_run_changes_nothing_of_it(
             RunStarted(runner_id="evil", attempt=9, model="evil"),
             RunApprovalResolved(approval_id="a1", decision="accept", resolved_by="evil"),
             APPROVAL.model_copy(update={"approval_id": "a2", "title": "Give me your password"}),
+            call(cost=1000.0),
             RunCompleted(duration_ms=1),
         ],
     )
@@ -75,6 +76,7 @@ async def test_an_event_about_another_session_s_run_changes_nothing_of_it(
         asked = (await api.get(f"/api/runs/{run}/approvals")).json()["items"]
 
     assert (row["status"], row["session_id"], row["attempt"]) == ("running", session, 1)
+    assert row["usage"]["calls"] == 0
     assert [(one["approval_id"], one["status"]) for one in asked] == [("a1", "open")]
 
 

@@ -3,13 +3,13 @@
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Executable
+from sqlalchemy import Executable, exists, literal, select
 from sqlalchemy.dialects.postgresql import insert
 
 from runyard_events.catalogue import LlmCallCompleted
 from runyard_events.stored import StoredEvent
-from runyard_gateway.projections.rows import storable
-from runyard_gateway.projections.tables import run_usage
+from runyard_gateway.projections.rows import of_run, storable
+from runyard_gateway.projections.tables import run_usage, runs
 
 _KEY = ("run_id", "provider", "model")
 
@@ -25,7 +25,10 @@ def usage_rows(stored: StoredEvent) -> list[Executable]:
         "provider": storable(call.provider)[:100],
         "model": storable(call.model)[:200],
     }
-    statement = insert(run_usage).values(values)
+    # For a run of this session, and for none that its container only says to have.
+    row = select(*(literal(value, run_usage.c[name].type) for name, value in values.items()))
+    known = row.where(exists().where(of_run(stored, runs, "id")))
+    statement = insert(run_usage).from_select(list(values), known)
     sums = {name: run_usage.c[name] + statement.excluded[name] for name in values if name not in (*_KEY, "tenant_id")}
     return [statement.on_conflict_do_update(index_elements=_KEY, set_=sums)]
 
