@@ -2,7 +2,7 @@
 
 import asyncio
 
-from runyard_events.tasks import end_tasks
+from runyard_events.tasks import end_tasks, in_background
 
 
 async def test_a_task_that_swallows_its_first_cancellation_is_ended() -> None:
@@ -27,3 +27,19 @@ async def test_an_error_of_an_ended_task_is_not_raised_again() -> None:
     await asyncio.sleep(0)
     await end_tasks(task)
     assert isinstance(task.exception(), ValueError)
+
+
+async def test_work_in_the_background_goes_on_meanwhile_and_has_ended_afterwards() -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with asyncio.timeout(5), in_background(work()):
+        await begun.wait()
+        assert not ended.is_set()
+    assert ended.is_set()

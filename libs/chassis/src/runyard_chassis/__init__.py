@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from runyard_chassis.errors import ProblemBody, problem_response
     from runyard_chassis.health import Check
     from runyard_chassis.http import create_app, stopping_of
+    from runyard_chassis.log_connection import connect_service
     from runyard_chassis.logs import configure_logging, get_logger, log_context, redact_also
     from runyard_chassis.problems import (
         BadRequest,
@@ -66,6 +67,7 @@ __all__ = [
     "authenticate",
     "bearer",
     "configure_logging",
+    "connect_service",
     "create_app",
     "derive_key",
     "get_logger",
@@ -89,6 +91,7 @@ _HOMES = {
     "errors": ("ProblemBody", "problem_response"),
     "health": ("Check",),
     "http": ("create_app", "stopping_of"),
+    "log_connection": ("connect_service",),
     "logs": ("configure_logging", "get_logger", "log_context", "redact_also"),
     "problems": (
         "BadRequest",

@@ -1,6 +1,8 @@
-"""Ending tasks that talk to NATS."""
+"""Tasks that talk to NATS, and how they end."""
 
 import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 
@@ -16,3 +18,13 @@ async def end_tasks(*tasks: "asyncio.Future[Any] | None", patience: float = 0.5)
         for task in open_tasks:
             task.cancel()
         _, open_tasks = await asyncio.wait(open_tasks, timeout=patience)
+
+
+@asynccontextmanager
+async def in_background(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """Does this work beside what happens in the context; it has ended when the context has."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        await end_tasks(task)

@@ -9,9 +9,8 @@ import structlog
 from fastapi import FastAPI
 from nats.aio.client import Client
 
-from runyard_chassis import LLM_AUDIENCE, Service, Tokens, create_app, derive_key
+from runyard_chassis import LLM_AUDIENCE, Service, Tokens, connect_service, create_app, derive_key
 from runyard_events.commands import CommandBus
-from runyard_events.connection import connect
 from runyard_events.ids import new_id
 from runyard_events.leases import BUCKET, Leases
 from runyard_events.log import EventLog
@@ -62,7 +61,7 @@ def build_runner(
             settings.agents_root.mkdir(parents=True, exist_ok=True, mode=0o700)
             if reaped := await reap_orphans(settings.agents_root):
                 logger.warning("orphans.reaped", processes=reaped)
-            running.client = client = await connect_runner(name, settings)
+            running.client = client = await connect_service(name, settings)
             stack.push_async_callback(client.close)
             stack.push_async_callback(agent.close)
             desk = await make_desk(name, settings, agent, client)
@@ -89,12 +88,6 @@ def build_runner(
     )
     app.include_router(router)
     return Service(name, app, settings.host, settings.port, settings.shutdown_grace_seconds)
-
-
-async def connect_runner(name: str, settings: RunnerSettings) -> Client:
-    """The runner's own connection."""
-    password = settings.nats_password.get_secret_value() if settings.nats_password else None
-    return await connect(settings.nats_url, service=name, user=settings.nats_user, password=password)
 
 
 async def make_desk(name: str, settings: RunnerSettings, agent: Agent, client: Client) -> Desk:

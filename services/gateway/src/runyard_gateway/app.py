@@ -1,19 +1,17 @@
 """Wires the gateway; nothing is global."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
 from nats.aio.client import Client
 
-from runyard_chassis import Database, Service, create_app
+from runyard_chassis import Database, Service, connect_service, create_app
 from runyard_events.commands import CommandBus
-from runyard_events.connection import connect
 from runyard_events.log import EventLog
 from runyard_events.projector import Projector
-from runyard_events.tasks import end_tasks
+from runyard_events.tasks import in_background
 from runyard_gateway.adapters.orchestrator import OrchestratorService
 from runyard_gateway.adapters.outputs import Outputs
 from runyard_gateway.adapters.probes import Probes
@@ -52,7 +50,7 @@ def build(settings: Settings) -> Service:
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
-            client = await _connect(settings)
+            client = await connect_service(NAME, settings)
             stack.push_async_callback(client.close)
             await database.migrate(PACKAGE)
             app.state.gateway = await _start(stack, settings, client, database)
@@ -120,7 +118,7 @@ async def _start(stack: AsyncExitStack, settings: Settings, client: Client, data
         await service.open()
         stack.push_async_callback(service.close)
     for work in (hub.run(), rows.run(), past.run()):
-        _in_background(stack, work)
+        await stack.enter_async_context(in_background(work))
     records = Records(database)
     commands = Commands(CommandBus(client), consistency, timeout_seconds=settings.command_timeout_seconds)
     return Gateway(
@@ -179,17 +177,6 @@ def build_projectors(
 async def _is_caught_up(app: FastAPI) -> bool:
     gateway = getattr(app.state, "gateway", None)
     return isinstance(gateway, Gateway) and gateway.consistency.caught_up
-
-
-async def _connect(settings: Settings) -> Client:
-    password = settings.nats_password.get_secret_value() if settings.nats_password else None
-    return await connect(settings.nats_url, service=NAME, user=settings.nats_user, password=password)
-
-
-def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-    task = asyncio.ensure_future(work)
-
-    stack.push_async_callback(end_tasks, task)
 
 
 _DESCRIPTION = """

@@ -1,18 +1,16 @@
 """Wires llm-gateway together."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 from uuid import uuid4
 
 from fastapi import FastAPI
 from nats.aio.client import Client
 
-from runyard_chassis import LLM_AUDIENCE, Database, Service, Tokens, create_app, derive_key, get_logger
+from runyard_chassis import LLM_AUDIENCE, Database, Service, Tokens, connect_service, create_app, derive_key, get_logger
 from runyard_chassis.tokens import SESSION_AUDIENCE, SESSION_KEY
-from runyard_events import EventLog, Projector, connect
-from runyard_events.tasks import end_tasks
+from runyard_events import EventLog, Projector
+from runyard_events.tasks import in_background
 from runyard_llm_gateway import store
 from runyard_llm_gateway.access import RunAccess
 from runyard_llm_gateway.api import router
@@ -75,9 +73,7 @@ class _Gateway:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.database.close)
             await self.database.migrate(PACKAGE)
-            password = settings.nats_password.get_secret_value() if settings.nats_password else None
-            client = await connect(settings.nats_url, service=NAME, user=settings.nats_user, password=password)
-            self._client = client
+            self._client = client = await connect_service(NAME, settings)
             stack.push_async_callback(client.close)
             log = EventLog(client)
             ledger = Ledger(
@@ -85,8 +81,8 @@ class _Gateway:
                 capacity=settings.ledger_capacity,
                 wait_seconds=settings.ledger_wait_seconds,
             )
-            await stack.enter_async_context(_task(self._project(log, client)))
-            await stack.enter_async_context(_task(ledger.run(log)))
+            await stack.enter_async_context(in_background(self._project(log, client)))
+            await stack.enter_async_context(in_background(ledger.run(log)))
             stack.push_async_callback(_flush, ledger, settings.shutdown_grace_seconds)
             routes = await self._routes(stack)
             measures = Measures(app.state.metrics, ledger)
@@ -156,12 +152,3 @@ async def _flush(ledger: Ledger, seconds: float) -> None:
     left = await ledger.flush(seconds)
     if left:
         _log.error("ledger.lost_at_stop", events=left)
-
-
-@asynccontextmanager
-async def _task(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        await end_tasks(task)

@@ -7,9 +7,9 @@ from fastapi import FastAPI
 from nats.aio.client import Client
 from prometheus_client import Counter
 
-from runyard_chassis import CommandServer, Database, Service, create_app
+from runyard_chassis import CommandServer, Database, Service, connect_service, create_app
 from runyard_chassis.tokens import SESSION_AUDIENCE, SESSION_KEY, Tokens, derive_key
-from runyard_events import CommandBus, EventLog, Leases, Redactor, connect
+from runyard_events import CommandBus, EventLog, Leases, Redactor
 from runyard_events.leases import BUCKET as LEASES
 from runyard_orchestrator import api, preview_api, sandbox_api
 from runyard_orchestrator.adapters.doorkeeper import Doorkeeper
@@ -52,7 +52,7 @@ def build(settings: Settings, provisioner: Provisioner | None = None) -> Service
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
-            client = await _connect(settings)
+            client = await connect_service(NAME, settings)
             stack.push_async_callback(client.close)
             await database.migrate(PACKAGE)
             log, rows = EventLog(client), Rows(database)
@@ -183,8 +183,3 @@ def _engine_status(app: FastAPI, provisioner: Provisioner | None) -> str:
         return "off"
     boxes: Sandboxing | None = getattr(app.state, "sandboxing", None)
     return boxes.keeper.engine.status if boxes else "not started"
-
-
-async def _connect(settings: Settings) -> Client:
-    password = settings.nats_password.get_secret_value() if settings.nats_password else None
-    return await connect(settings.nats_url, service=NAME, user=settings.nats_user, password=password)

@@ -1,16 +1,15 @@
 """Wires the workspace service; nothing is global."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
 from nats.aio.client import Client
 
-from runyard_chassis import CommandServer, Database, Service, create_app, get_logger
-from runyard_events import CommandBus, EventLog, Projector, connect
-from runyard_events.tasks import end_tasks
+from runyard_chassis import CommandServer, Database, Service, connect_service, create_app, get_logger
+from runyard_events import CommandBus, EventLog, Projector
+from runyard_events.tasks import in_background
 from runyard_workspace.api import ROUTERS, FileLimits, SessionTrees
 from runyard_workspace.handlers.abandoned import AbandonedImports
 from runyard_workspace.handlers.effects import Effects
@@ -40,7 +39,7 @@ def build(settings: Settings) -> Service:
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
-            client = await _connect(settings)
+            client = await connect_service(NAME, settings)
             stack.push_async_callback(client.close)
             await database.migrate(PACKAGE)
             await sweep(tools)
@@ -58,7 +57,7 @@ def build(settings: Settings) -> Service:
             effects = Effects(client, work.checkpoints.handle)
             running = (*(projector.run() for projector in projectors.values()), effects.run(), abandoned.run())
             for task in running:
-                _in_background(stack, task)
+                await stack.enter_async_context(in_background(task))
             work.register(server)
             await stack.enter_async_context(server)
             yield
@@ -109,14 +108,3 @@ async def sweep(tools: Tools) -> None:
     swept = await tools.staging.sweep() + await tools.scratch.sweep()
     if swept:
         _log.info("staging.swept", folders=swept)
-
-
-async def _connect(settings: Settings) -> Client:
-    password = settings.nats_password.get_secret_value() if settings.nats_password else None
-    return await connect(settings.nats_url, service=NAME, user=settings.nats_user, password=password)
-
-
-def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-    task = asyncio.ensure_future(work)
-
-    stack.push_async_callback(end_tasks, task)
