@@ -6,13 +6,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
+from nats.aio.client import Client
+
 from runyard_chassis import Database, Service
 from runyard_chassis.tokens import SESSION_AUDIENCE, SESSION_KEY, Tokens, derive_key
-from runyard_events import new_id
+from runyard_events import EventError, new_id
 from runyard_events.catalogue import SandboxRules
 from runyard_events.commands import DeleteSession, SetSandboxRules
 from runyard_events.topology import sandbox_queues
 from runyard_orchestrator.app import PACKAGE, build
+from runyard_orchestrator.handlers import sandbox_steps
 from runyard_orchestrator.store.tables import SCHEMA
 from runyard_sandbox import ProvisionFailed, SandboxFault, Spec
 
@@ -92,6 +96,23 @@ async def test_a_container_whose_runner_hangs_is_replaced(yard: Yard) -> None:
         await yard.ended(session_id, run_id)
     assert (await yard.world.seen(session_id, "sandbox.error")).event.payload.reason == "unhealthy"
     assert [held.spec.epoch for held in yard.engine.of(session_id)] == [2]
+
+
+async def test_a_server_that_does_not_tell_of_queues_keeps_nothing_from_being_seen(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(_client: Client) -> set[str]:
+        raise EventError("not allowed")
+
+    monkeypatch.setattr(sandbox_steps, "sandbox_queues", refused)
+    yard.runner.holds = True
+    async with yard.serving():
+        session_id = await yard.world.session()
+        run_id = await yard.world.prompt(session_id)
+        await yard.world.seen(session_id, "run.started", run_id=run_id)
+        yard.engine.lose(yard.name(session_id))
+        yard.runner.let_go(run_id)
+        await yard.ended(session_id, run_id)
 
 
 async def test_a_container_that_keeps_dying_is_given_up_with_its_run(yard: Yard) -> None:

@@ -143,12 +143,10 @@ class Sandboxes:
         keys = set(await self._rows.to_be_looked_after(_AT_ONCE))
         owned = await self._owned()
         keys |= {key for key, held in owned.items() if is_thorough or any(one.status in _AT_WORK for one in held)}
-        if is_thorough:
-            self._queues = await self._steps.queues()
-            keys |= set(await self._rows.forgettable([*await self._homes.all(), *self._queues]))
-            await self._reap_leftovers()
-        self._looks += 1
         self._rounds.wake(*keys)
+        if is_thorough:
+            await self._tidy_up()
+        self._looks += 1
 
     async def look_at(self, key: SessionKey) -> None:
         """Takes one session's sandbox to where it should be, step by step."""
@@ -249,6 +247,16 @@ class Sandboxes:
                 self._know(one.name, key)
         self._hints = {key: held for key, held in owned.items() if held}
         return owned
+
+    async def _tidy_up(self) -> None:
+        """What is left of sessions that have ended, and of nobody."""
+        await self._reap_leftovers()
+        try:
+            self._queues = await self._steps.queues()
+        except EventError as error:
+            # A server that does not tell of them keeps nothing else from being seen to.
+            logger.warning("sandbox.queues_unseen", error=str(error))
+        self._rounds.wake(*await self._rows.forgettable([*await self._homes.all(), *self._queues]))
 
     async def _reap_leftovers(self) -> None:
         """Whatever a killed process of ours left between two steps."""
