@@ -149,8 +149,8 @@ async def test_claude_waits_for_its_sub_agent(offline: Gateway, folder: Path) ->
     assert not result(messages).is_error
 
 
-def _fails_at_first(step: str) -> str:
-    return f'[[script: {{"steps": [{step[:-1]}, "until": {time.time() + 1:.3f}}}, {{"say": "Recovered."}}]}}]]'
+def _fails_at_first(step: str, seconds: float = 1) -> str:
+    return f'[[script: {{"steps": [{step[:-1]}, "until": {time.time() + seconds:.3f}}}, {{"say": "Recovered."}}]}}]]'
 
 
 @pytest.mark.parametrize("step", ['{"error": 500}', '{"cut": true}'])
@@ -165,7 +165,8 @@ async def test_codex_tries_again_after_an_error_or_a_broken_stream(
 
 @pytest.mark.parametrize("step", ['{"error": 529}', '{"cut": true}'])
 async def test_claude_tries_again_after_an_error_or_a_broken_stream(offline: Gateway, folder: Path, step: str) -> None:
-    messages = await ask_claude(offline, folder, _fails_at_first(step))
+    # The program has to start first; it tries again for longer than this.
+    messages = await ask_claude(offline, folder, _fails_at_first(step, 5))
     assert not result(messages).is_error
     assert "Recovered." in words(messages)
     assert (await offline.payload()).status == "error"
