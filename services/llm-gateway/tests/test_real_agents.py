@@ -1,13 +1,16 @@
 """The real Codex and the real Claude do real work with the scripted model, through the whole gateway."""
 
-import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from itertools import chain, repeat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from claude_agent_sdk import AssistantMessage, ResultMessage, TextBlock, ThinkingBlock, ToolUseBlock
+
+from runyard_llm_gateway.providers.scripted import provider
 
 from .conftest import Gateway
 from .real_agents import Codex, claude, items, methods
@@ -149,24 +152,29 @@ async def test_claude_waits_for_its_sub_agent(offline: Gateway, folder: Path) ->
     assert not result(messages).is_error
 
 
-def _fails_at_first(step: str, seconds: float = 1) -> str:
-    return f'[[script: {{"steps": [{step[:-1]}, "until": {time.time() + seconds:.3f}}}, {{"say": "Recovered."}}]}}]]'
+@pytest.fixture
+def failing_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Makes a script whose step is due for the model's first answer only, however long an agent takes to start."""
+    moments = chain([0.0], repeat(2.0))
+    monkeypatch.setattr(provider, "time", SimpleNamespace(time=lambda: next(moments)))
+    return lambda step: f'[[script: {{"steps": [{step[:-1]}, "until": 1}}, {{"say": "Recovered."}}]}}]]'
 
 
 @pytest.mark.parametrize("step", ['{"error": 500}', '{"cut": true}'])
 async def test_codex_tries_again_after_an_error_or_a_broken_stream(
-    codex: Codex, offline: Gateway, folder: Path, step: str
+    codex: Codex, offline: Gateway, folder: Path, step: str, failing_once: Callable[[str], str]
 ) -> None:
-    messages = await codex.turn(await codex.thread(folder), _fails_at_first(step))
+    messages = await codex.turn(await codex.thread(folder), failing_once(step))
     assert messages[-1]["params"]["turn"]["status"] == "completed"
     assert items(messages, "agentMessage")[-1]["text"] == "Recovered."
     assert (await offline.payload()).status == "error"
 
 
 @pytest.mark.parametrize("step", ['{"error": 529}', '{"cut": true}'])
-async def test_claude_tries_again_after_an_error_or_a_broken_stream(offline: Gateway, folder: Path, step: str) -> None:
-    # The program has to start first; it tries again for longer than this.
-    messages = await ask_claude(offline, folder, _fails_at_first(step, 5))
+async def test_claude_tries_again_after_an_error_or_a_broken_stream(
+    offline: Gateway, folder: Path, step: str, failing_once: Callable[[str], str]
+) -> None:
+    messages = await ask_claude(offline, folder, failing_once(step))
     assert not result(messages).is_error
     assert "Recovered." in words(messages)
     assert (await offline.payload()).status == "error"
