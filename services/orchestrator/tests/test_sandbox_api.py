@@ -6,16 +6,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from runyard_chassis.tokens import Tokens, derive_key
+from runyard_events import EventLog, Redactor
 from runyard_events.catalogue import SandboxRules
 from runyard_events.commands import SetSandboxRules
 from runyard_orchestrator.domain.egress import allows
-from runyard_sandbox import Stats
+from runyard_orchestrator.domain.sandbox import Sandbox
+from runyard_orchestrator.handlers import telemetry
+from runyard_orchestrator.handlers.telemetry import Reports, Telemetry
+from runyard_orchestrator.store.reading import SessionKey
+from runyard_sandbox import EngineAway, Stats
 
 from .conftest import KEY
-from .engine import address_of
-from .yards import Yard, yard
+from .engine import MemoryEngine, address_of
+from .yards import Yard, until, yard
 
 __all__ = ["yard"]
 
@@ -39,6 +45,26 @@ async def test_measures_and_lines_of_a_container_become_events_without_secrets(y
         assert [line["text"] for line in shown["lines"]] == ["token [redacted]"]
         told = [one.event.type for one in await yard.world.events(session_id)]
         assert told.count("sandbox.stats") == 1
+
+
+async def test_an_engine_that_stays_away_is_spoken_of_once(
+    event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Away(MemoryEngine):
+        asked = 0
+
+        async def _answer(self, asked: str = "") -> None:
+            self.asked += 1
+            raise EngineAway(asked)
+
+    engine = Away()
+    monkeypatch.setattr(telemetry, "_AGAIN_SECONDS", 0.01)
+    watching = Telemetry(engine, Reports(event_log, Redactor()))
+    with capture_logs() as said:
+        watching.attend(SessionKey("t", "s"), Sandbox(status="running", epoch=1, name="box"))
+        await until(lambda: engine.asked >= 20)
+        await watching.close()
+    assert [one["event"] for one in said] == ["telemetry.interrupted"] * 2
 
 
 async def test_a_container_that_floods_is_read_in_its_turn(yard: Yard) -> None:

@@ -156,13 +156,19 @@ class Telemetry:
 
     async def _safely(self, follow: Follow, scope: Scope, watched: _Watched) -> None:
         """Again and again while the container is watched: an engine that goes away comes back."""
+        is_known = False
         while True:
+            began = self._clock()
             try:
                 await follow(scope, watched)
             except (NotThere, NotSupported):
                 return
             except (SandboxFault, EventError, TimeoutError, OSError) as error:
-                logger.info("telemetry.interrupted", name=watched.name, error=str(error))
+                # Said once for as long as it lasts: there are many streams, and an engine may be away all night.
+                is_known = is_known and self._clock() - began < _FRESH_SECONDS
+                if not is_known:
+                    logger.info("telemetry.interrupted", name=watched.name, error=str(error))
+                is_known = True
             except Exception:
                 logger.exception("telemetry.failed", name=watched.name)
             await asyncio.sleep(_AGAIN_SECONDS)
