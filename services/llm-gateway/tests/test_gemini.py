@@ -47,6 +47,14 @@ async def test_the_run_token_stands_where_the_key_would_and_only_the_key_goes_on
     assert keyed.token not in str(seen)
 
 
+async def test_the_apis_other_version_goes_on_as_it_came(keyed: Gateway, upstream: Upstream) -> None:
+    upstream.answers(json.dumps(CONTENT).encode())
+    path = GENERATE[0].replace("v1beta", "v1")
+    assert (await post(keyed, path, GENERATE[1]))[0] == 200
+    assert upstream.seen[0].path == path
+    assert (await keyed.payload()).output_tokens == 60
+
+
 async def test_counting_tokens_is_passed_on_and_costs_nothing(keyed: Gateway, upstream: Upstream) -> None:
     counted = b'{"totalTokens": 31}'
     upstream.answers(counted)
@@ -57,15 +65,16 @@ async def test_counting_tokens_is_passed_on_and_costs_nothing(keyed: Gateway, up
     assert (payload.api, payload.cost_usd, payload.input_tokens) == ("gemini_count_tokens", 0.0, None)
 
 
-async def test_the_providers_list_of_models_passes_through(keyed: Gateway, upstream: Upstream) -> None:
+@pytest.mark.parametrize("version", ["v1", "v1beta"])
+async def test_the_providers_list_of_models_passes_through(keyed: Gateway, upstream: Upstream, version: str) -> None:
     listed = b'{"models": [{"name": "models/gemini-real"}]}'
     upstream.answers(listed)
     async with (
         aiohttp.ClientSession(headers={"x-goog-api-key": keyed.token}) as session,
-        session.get(f"{keyed.url}/v1beta/models?pageSize=5") as response,
+        session.get(f"{keyed.url}/{version}/models?pageSize=5") as response,
     ):
         assert await response.read() == listed
-    assert (upstream.seen[0].method, upstream.seen[0].path) == ("GET", "/v1beta/models?pageSize=5")
+    assert (upstream.seen[0].method, upstream.seen[0].path) == ("GET", f"/{version}/models?pageSize=5")
     assert upstream.seen[0].headers["x-goog-api-key"] == CANARY
 
 
@@ -159,6 +168,7 @@ async def test_a_model_named_scripted_is_the_offline_one_keys_or_not(keyed: Gate
         ("/v1beta/models/m:streamGenerateContent", b"", Address("generate_content", "m")),
         ("/v1beta/models/m:streamGenerateContent", b"a=b&alt=sse", Address("generate_content", "m", stream=True)),
         ("/v1beta/models/m:countTokens", b"", Address("gemini_count_tokens", "m")),
+        ("/v1/models/m:generateContent", b"", Address("generate_content", "m")),
         ("/v1beta/models/m:embedContent", b"", None),
         ("/v1beta/models/a/b:generateContent", b"", None),
         ("/v1beta/models/..%2Fx:generateContent", b"", None),
@@ -190,7 +200,7 @@ def test_geminis_own_key_goes_before_googles_and_each_is_enough() -> None:
         found = _endpoints(**settings).gemini
         assert found is not None
         assert found.headers() == {"x-goog-api-key": key}
-        assert found.base == "https://generativelanguage.googleapis.com/v1beta"
+        assert found.base == "https://generativelanguage.googleapis.com"
     assert _endpoints().gemini is None
 
 
@@ -198,4 +208,4 @@ def test_geminis_own_key_goes_before_googles_and_each_is_enough() -> None:
 def test_a_base_url_without_a_key_is_used_without_one(base: str) -> None:
     found = _endpoints(google_gemini_base_url=base).gemini
     assert found is not None
-    assert (found.base, found.headers()) == ("http://models/v1beta", {})
+    assert (found.base, found.headers()) == ("http://models", {})

@@ -8,7 +8,7 @@ from runyard_llm_gateway.exchange import Message, Send
 from runyard_llm_gateway.providers.base import Api, Headers, ModelCall, Provider, StreamBroken, Unreachable
 
 
-async def model_list(
+async def answer_with_list(
     provider: Provider, api: Api, *, scope: Message, headers: Headers, models: tuple[str, ...], send: Send
 ) -> None:
     """Answers with a real provider's own list, or with the names that the scripted model answers to."""

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from runyard_llm_gateway.providers.base import Api, ModelCall
+from runyard_llm_gateway.providers.base import Api, Headers, ModelCall
 
-MODEL_LISTS: dict[str, Api] = {"/v1/models": "responses", "/v1beta/models": "generate_content"}
 _PATHS: dict[str, Api] = {
     "/v1/responses": "responses",
     "/v1/chat/completions": "chat_completions",
     "/v1/messages": "messages",
     "/v1/messages/count_tokens": "count_tokens",
 }
-_GEMINI = re.compile(r"/v1beta/models/(?P<model>[\w.-]+):(?P<method>\w+)", re.ASCII)
+_GEMINI = re.compile(r"/v1(?:beta)?/models/(?P<model>[\w.-]+):(?P<method>\w+)", re.ASCII)
 _METHODS: dict[str, Api] = {
     "generateContent": "generate_content",
     "streamGenerateContent": "generate_content",
@@ -41,6 +40,16 @@ def address(path: str, query: bytes) -> Address | None:
     # without `alt=sse` it streams an array, which is of use only when it is whole
     stream = found["method"] == "streamGenerateContent" and ("alt", "sse") in parse_qsl(query.decode("latin-1"))
     return Address(api, found["model"], stream)
+
+
+def model_list(path: str, headers: Headers) -> Api | None:
+    """The API that a list of models is asked for in; three of them have the same path for it. None: another path."""
+    if path not in ("/v1/models", "/v1beta/models"):
+        return None
+    names = {name for name, _ in headers}
+    if b"anthropic-version" in names:
+        return "messages"
+    return "generate_content" if path == "/v1beta/models" or b"x-goog-api-key" in names else "responses"
 
 
 def model_call(place: Address, scope: Any, body: bytes, parsed: dict[str, Any]) -> ModelCall:

@@ -15,8 +15,8 @@ from runyard_llm_gateway.exchange import Exchange, Message, Receive, Send, hides
 from runyard_llm_gateway.json_values import mapping
 from runyard_llm_gateway.ledger import Ledger, LedgerBehind
 from runyard_llm_gateway.measures import Measures
-from runyard_llm_gateway.models import model_list
-from runyard_llm_gateway.paths import MODEL_LISTS, Address, address, model_call
+from runyard_llm_gateway.models import answer_with_list
+from runyard_llm_gateway.paths import Address, address, model_call, model_list
 from runyard_llm_gateway.providers.base import Api, Headers, ModelCall
 from runyard_llm_gateway.routing import Routes
 
@@ -101,14 +101,12 @@ class DataPlane:
     async def list_models(self, api: Api, scope: Scope, send: Send) -> None:
         """`GET /v1/models` or `/v1beta/models`: the provider's own list, or the scripted model's."""
         headers: Headers = tuple(scope["headers"])
-        if api == "responses" and _header(headers, b"anthropic-version"):
-            api = "messages"
         try:
             self._access.caller(headers, scope["query_string"])
         except Refused as refusal:
             await _send_error(send, api, refusal.status, str(refusal))
             return
-        await model_list(
+        await answer_with_list(
             self._routes.provider(api, ""), api, scope=scope, headers=headers, models=self._models, send=send
         )
 
@@ -128,8 +126,8 @@ class Front:
             if method == "POST" and (place := address(path, scope["query_string"])) is not None:
                 await plane.serve(place, scope, receive, send)
                 return
-            if method == "GET" and path in MODEL_LISTS:
-                await plane.list_models(MODEL_LISTS[path], scope, send)
+            if method == "GET" and (api := model_list(path, tuple(scope["headers"]))) is not None:
+                await plane.list_models(api, scope, send)
                 return
         await self._app(scope, receive, send)
 

@@ -37,14 +37,14 @@ def endpoints(settings: LlmGatewaySettings) -> Endpoints:
     has_anthropic = key is not None or settings.anthropic_base_url is not None
     header = "x-api-key" if bearer is None else "Authorization"
     google_key = settings.gemini_api_key or settings.google_api_key
-    google = (settings.google_gemini_base_url or GEMINI_BASE).rstrip("/").removesuffix("/v1beta") + "/v1beta"
+    google = (settings.google_gemini_base_url or GEMINI_BASE).rstrip("/").removesuffix("/v1beta")
     has_gemini = google_key is not None or settings.google_gemini_base_url is not None
     return Endpoints(
         responses=Endpoint("openai", base, codex_key) if has_openai else None,
         chat=Endpoint("openai", base, openai_key) if has_openai else None,
         anthropic=Endpoint("anthropic", root, key, header) if has_anthropic else None,
         anthropic_chat=Endpoint("anthropic", root, key) if has_anthropic else None,
-        gemini=Endpoint("google", google, google_key, "x-goog-api-key", "/v1beta") if has_gemini else None,
+        gemini=Endpoint("google", google, google_key, "x-goog-api-key", "") if has_gemini else None,
     )
 
 

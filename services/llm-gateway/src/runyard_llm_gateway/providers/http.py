@@ -23,7 +23,7 @@ _BACKOFF_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a provider is and how it wants to be addressed. `base` stands for the `version` of our own paths."""
+    """Where a provider is and how it wants to be addressed. `base` stands for the `version` of our paths, if any."""
 
     name: str
     base: str

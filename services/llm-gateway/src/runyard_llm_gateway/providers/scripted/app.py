@@ -7,7 +7,7 @@ from pydantic_core import from_json
 
 from runyard_llm_gateway.api_errors import error_of, openai_error
 from runyard_llm_gateway.models import scripted_list
-from runyard_llm_gateway.paths import MODEL_LISTS, Address, address, model_call
+from runyard_llm_gateway.paths import Address, address, model_call, model_list
 from runyard_llm_gateway.providers.scripted.frames import compact
 from runyard_llm_gateway.providers.scripted.provider import ScriptedProvider
 
@@ -26,8 +26,8 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     path: str = scope["path"]
     if path == "/health":
         await _json(send, 200, {"status": "ok"})
-    elif path in MODEL_LISTS:
-        await _json(send, 200, scripted_list(MODEL_LISTS[path], (MODEL,)))
+    elif (api := model_list(path, tuple(scope["headers"]))) is not None:
+        await _json(send, 200, scripted_list(api, (MODEL,)))
     elif scope["method"] == "POST" and (place := address(path, scope["query_string"])) is not None:
         await _answer(place, scope, await _body(receive), send)
     else:
