@@ -51,13 +51,14 @@ def test_the_token_is_told_over_the_protocol_and_is_in_no_file_and_no_environmen
     forget_secrets("gemini", began)
 
 
-@pytest.mark.parametrize(("policy", "free"), [("never", True), ("on-request", False)])
-def test_rules_follow_the_policy_of_the_run(tmp_path: Path, policy: str, free: bool) -> None:  # noqa: FBT001
-    for before in ("never", "on-request"):
-        write_settings("gemini", start(tmp_path, approval_policy=before), "m")
-    write_settings("gemini", start(tmp_path, approval_policy=policy), "m")
-    rules = (tmp_path / ".gemini" / "policies" / "runyard.toml").read_text()
-    assert ('toolName = "*"' in rules) is free
+def test_what_the_agent_has_made_of_its_rules_does_not_outlive_the_run(tmp_path: Path) -> None:
+    rules = tmp_path / ".gemini" / "policies" / "runyard.toml"
+    write_settings("gemini", start(tmp_path), "m")
+    before = rules.read_text()
+    rules.write_text('[[rule]]\ntoolName = "*"\ndecision = "allow"\npriority = 900\n')
+    write_settings("gemini", start(tmp_path), "m")
+    assert rules.read_text() == before
+    assert "run_shell_command" not in before
 
 
 def test_a_conversation_is_moved_once_and_what_its_resumption_leaves_is_let_alone(tmp_path: Path) -> None:

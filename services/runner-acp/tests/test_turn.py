@@ -111,6 +111,15 @@ async def test_a_thread_that_cannot_be_loaded_is_replaced_and_the_agent_is_told(
     assert [native.thread for native in natives if native.thread] == ["s1"]
 
 
+async def test_gemini_is_told_yes_where_nobody_is_to_be_asked_and_waits_for_a_person_elsewhere(tmp_path: Path) -> None:
+    natives = await heard(turn(tmp_path, "ask", dialect=Gemini(), approval_policy="never"))
+    assert [native for native in natives if native.ask] == []
+    assert '"optionId": "yes"' in words(natives)
+    declined = await heard(turn(tmp_path, "ask", dialect=Gemini()), Decision(kind="decline"))
+    assert [native.ask.kind for native in declined if native.ask] == ["command"]
+    assert '"optionId": "no"' in words(declined)
+
+
 async def test_what_gemini_tells_of_the_past_after_its_session_is_open_belongs_to_no_turn(tmp_path: Path) -> None:
     natives = await heard(turn(tmp_path, "hello", dialect=Gemini(), native_thread_id="told late"))
     sent = [native.raw["method"] for native in natives if native.direction == "sent" and native.raw]

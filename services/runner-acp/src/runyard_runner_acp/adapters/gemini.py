@@ -1,4 +1,4 @@
-"""gemini-cli's own files and environment: the way to the model, and what it may do without asking."""
+"""gemini-cli's own files and environment: the way to the model, and what it does without asking."""
 
 import json
 from pathlib import Path
@@ -6,25 +6,18 @@ from typing import Any
 
 from runyard_runner.adapter import AgentStart
 
-HARMLESS = """\
+RULES = """\
 [[rule]]
 toolName = ["write_todos", "update_topic"]
 decision = "allow"
 priority = 900
-"""
-EVERYTHING = """\
-[[rule]]
-toolName = "*"
-decision = "allow"
-priority = 900
-allowRedirection = true
 
 [[rule]]
-toolName = ["ask_user", "enter_plan_mode", "exit_plan_mode"]
+toolName = "enter_plan_mode"
 decision = "deny"
-priority = 901
+priority = 900
 """
-"""Nothing waits for a person. The agent's own mode for that would first have to trust the repository's settings."""
+"""What touches nothing needs nobody's word; and who may do what is decided here, not by a mode of the agent's own."""
 SETTINGS: dict[str, Any] = {
     "general": {
         "enableAutoUpdate": False,
@@ -46,12 +39,11 @@ def environment(start: AgentStart, model: str) -> dict[str, str]:
 
 
 def write(start: AgentStart) -> None:
-    """Write its settings and rules anew: the session's home outlives the run, the policy of runs may change."""
+    """Write its settings and rules: the session's home outlives the run, and the agent may have changed them."""
     folder = start.home / ".gemini"
     (folder / "policies").mkdir(parents=True, exist_ok=True, mode=0o700)
     (folder / "settings.json").write_text(json.dumps(SETTINGS))
-    rules = EVERYTHING if start.approval_policy == "never" else HARMLESS
-    (folder / "policies" / "runyard.toml").write_text(rules)
+    (folder / "policies" / "runyard.toml").write_text(RULES)
     if start.native_thread_id:
         keep_apart(folder, start.native_thread_id)
 

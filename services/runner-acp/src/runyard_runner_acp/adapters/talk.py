@@ -45,6 +45,11 @@ class Dialect(Protocol):
         """What every message carries."""
         ...
 
+    @property
+    def always_asks(self) -> bool:
+        """Whether the agent cannot be set not to ask."""
+        ...
+
     def translator(self, cwd: str) -> Translator:
         """For one turn."""
         ...
@@ -78,6 +83,8 @@ async def resumed(talk: Talk, known: str | None, method: str, params: Mapping[st
 
 class Acp:
     """The Agent Client Protocol, version 1."""
+
+    always_asks = False
 
     def __init__(self) -> None:
         version = {"jsonrpc": "2.0"}
@@ -121,8 +128,11 @@ class Acp:
 class Gemini(Acp):
     """ACP, with the run's token as the key of Gemini's API; it is taken out of the record like every secret.
 
-    An old conversation is told again after it is said to be open, and nothing marks the end of that.
+    An old conversation is told again after it is said to be open, and nothing marks the end of that. Its mode that asks
+    for nothing is only for repositories whose own settings and hooks are trusted; none are.
     """
+
+    always_asks = True
 
     def key(self, start: AgentStart) -> Mapping[str, Any] | None:
         return {"methodId": "gemini-api-key", "_meta": {"api-key": start.run_token}}
@@ -141,6 +151,8 @@ class Gemini(Acp):
 
 class Droid:
     """Droid's own protocol; its ACP wants a login."""
+
+    always_asks = False
 
     def __init__(self) -> None:
         version = {"jsonrpc": "2.0", "factoryApiVersion": "1.0.0"}

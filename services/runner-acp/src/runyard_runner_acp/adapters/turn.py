@@ -107,6 +107,10 @@ class AcpTurn:
         if ask is None:
             await talk.peer.refuse(message["id"])
             return Native(raw=message)
+        if self._dialect.always_asks and self._start.approval_policy == "never":
+            shown = self._neutral(message)
+            await talk.peer.respond(message["id"], self._translator.response(message, Decision(kind="accept")))
+            return Native(raw=message, neutral=shown)
         self._asked[ask.key] = message
         return Native(raw=message, neutral=self._neutral(message), ask=ask)
 
