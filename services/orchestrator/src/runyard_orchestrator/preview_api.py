@@ -23,7 +23,7 @@ class PreviewLine(BaseModel):
 
 
 class PreviewOutput(BaseModel):
-    """The last lines of a preview's present container; none while it has none."""
+    """The last lines of a preview's present container, or of the build of its image; none while there is neither."""
 
     lines: list[PreviewLine]
 
@@ -40,8 +40,13 @@ async def logs(
     preview_id: str, caller: CallerDep, previews: Annotated[Previewing, Depends(_previews)], tail: Tail = 200
 ) -> PreviewOutput:
     """What it printed last."""
-    preview = await previews.desk.preview(PreviewKey(caller.tenant, preview_id))
+    key = PreviewKey(caller.tenant, preview_id)
+    preview = await previews.desk.preview(key)
     if preview.status in ("absent", "deleted"):
         raise NotFound("There is no such preview.", type="preview-not-found")
-    lines = await previews.boxes.tail(preview, tail) if preview.container is not None else []
+    if preview.container is None:
+        return PreviewOutput(lines=[])
+    if building := previews.keeper.images.said(key, tail):
+        return PreviewOutput(lines=[PreviewLine(at=None, text=line, stream="stdout") for line in building])
+    lines = await previews.boxes.tail(preview, tail)
     return PreviewOutput(lines=[PreviewLine(at=one.at, text=one.text, stream=one.stream) for one in lines])

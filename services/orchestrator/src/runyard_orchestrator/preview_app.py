@@ -14,6 +14,7 @@ from runyard_orchestrator.adapters.homes import owner_of
 from runyard_orchestrator.adapters.leadership import Leadership
 from runyard_orchestrator.adapters.preview_boxes import PreviewBoxes
 from runyard_orchestrator.adapters.preview_files import PreviewFiles
+from runyard_orchestrator.adapters.preview_images import PreviewImages
 from runyard_orchestrator.adapters.preview_ledger import PreviewLedger
 from runyard_orchestrator.adapters.preview_pages import PreviewPages
 from runyard_orchestrator.adapters.way_out import way_out_of
@@ -27,6 +28,8 @@ from runyard_orchestrator.settings import Settings
 from runyard_orchestrator.store.previews import PREVIEW_EVENTS, PreviewKey, PreviewRows, apply_previews
 from runyard_orchestrator.store.tables import checkpoints
 from runyard_sandbox import Provisioner
+from runyard_sandbox.builds import Builder
+from runyard_sandbox.docker import DockerProvisioner
 from runyard_sandbox.process import ProcessProvisioner, ProcessSettings
 
 PROCESSES = "previews"
@@ -79,12 +82,14 @@ def previewing(
     )
     desk = PreviewDesk(PreviewLedger(log, settings.redactor), rows, projector)
     commands = PreviewCommands(desk, log, lambda key: keeper.wake(key))  # noqa: PLW0108 - it is made below
+    logs = PreviewLogs(log, boxes, settings.redactor)
     keeper = Previews(
         desk=desk,
         boxes=boxes,
+        images=PreviewImages(_builders(settings, provisioner), logs.build, seconds=settings.preview_start_seconds),
         files=PreviewFiles(CommandBus(client), owner_of(settings.sandbox_user)),
         pages=pages,
-        logs=PreviewLogs(log, boxes, settings.redactor),
+        logs=logs,
         has_files=commands.has_files,
         installation=installation,
         leadership=leadership,
@@ -104,6 +109,13 @@ def previewing(
 def _wake(keeper: Previews, batch: Sequence[StoredEvent]) -> None:
     for stored in batch:
         keeper.wake(PreviewKey(stored.address.tenant_id, stored.address.aggregate_id))
+
+
+def _builders(settings: Settings, provisioner: Provisioner | None) -> Mapping[Method, Builder]:
+    """Where images can be built: on engines that do it on a network and within limits that we say."""
+    if not settings.preview_builds or not isinstance(provisioner, DockerProvisioner) or provisioner.images is None:
+        return {}
+    return {provisioner.method: provisioner.images}
 
 
 def _environment(settings: Settings, method: Method) -> Mapping[str, str]:

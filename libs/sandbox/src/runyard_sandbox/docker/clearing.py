@@ -9,7 +9,7 @@ _log = structlog.get_logger()
 
 
 async def clear_engine(installation: str, base_url: str | None = None) -> int:
-    """Removes every container, network and volume with the installation's label; how many that were.
+    """Removes every container, network, volume and image with the installation's label; how many that were.
 
     Nothing is stopped gently: nobody looks after these containers, and their agents lead nowhere.
 
@@ -22,6 +22,7 @@ async def clear_engine(installation: str, base_url: str | None = None) -> int:
             ([str(each["Id"]) for each in await engine.containers(label)], engine.remove_container),
             ([str(each["Id"]) for each in await engine.networks(label)], engine.remove_network),
             (await engine.volumes(label), engine.remove_volume),
+            ([str(each["Id"]) for each in await engine.images(label)], engine.remove_image),
         )
         for names, remove in kinds:
             for name in names:

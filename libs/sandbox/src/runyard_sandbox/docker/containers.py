@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from runyard_sandbox.docker.arguments import Place, create_arguments
 from runyard_sandbox.docker.engine import Engine, Json, Refused, part
-from runyard_sandbox.docker.labels import INSTALLATION, KIND, OWNER, SANDBOX, epoch_of
+from runyard_sandbox.docker.labels import INSTALLATION, KIND, OWNER, SANDBOX, epoch_of, is_of_a_build
 from runyard_sandbox.docker.settings import DockerSettings
 from runyard_sandbox.provisioner import EngineAway, NotThere, ProvisionFailed, Spec
 
@@ -138,5 +138,7 @@ class Containers:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     def _is_ours(self, data: Json) -> bool:
+        if is_of_a_build(str(data["Name"])):
+            return False
         labels = part(data, "Config", "Labels")
         return labels.get(INSTALLATION) == self._settings.installation and labels.get(KIND) == SANDBOX

@@ -15,6 +15,7 @@ import docker.errors
 import docker.utils
 import requests
 
+from runyard_sandbox.docker.labels import is_of_a_build
 from runyard_sandbox.provisioner import EngineAway, SandboxFault
 
 Json = dict[str, Any]
@@ -108,8 +109,9 @@ class Engine:
             raise
 
     async def containers(self, labels: Sequence[str]) -> list[Json]:
-        """Summaries of all that carry all of the labels, at rest or not."""
-        return await self.call(lambda client: client.containers(all=True, filters={"label": list(labels)}))
+        """Summaries of all that carry all of the labels, at rest or not; never a build's."""
+        found: list[Json] = await self.call(lambda client: client.containers(all=True, filters={"label": list(labels)}))
+        return [each for each in found if not is_of_a_build(str(each["Names"][0]))]
 
     async def last_lines(self, name: str, count: int) -> str:
         """What it printed last; nothing when that cannot be had."""
@@ -127,12 +129,25 @@ class Engine:
 
     async def image_id(self, name: str) -> str | None:
         """What the name of an image means now; None when there is none."""
+        found = await self.inspect_image(name)
+        return None if found is None else str(found["Id"])
+
+    async def inspect_image(self, name: str) -> Json | None:
+        """Everything about one image; None when there is none."""
         try:
-            return str((await self.call(lambda client: client.inspect_image(name)))["Id"])
+            return await self.call(lambda client: client.inspect_image(name))
         except Refused as error:
             if error.is_missing:
                 return None
             raise
+
+    async def images(self, labels: Sequence[str]) -> list[Json]:
+        """Summaries of all that carry all of the labels."""
+        return await self.call(lambda client: client.images(filters={"label": list(labels)}))
+
+    async def remove_image(self, name: str) -> None:
+        """Removes it with what it alone was made of; refused while a container has it."""
+        await self.call(lambda client: client.remove_image(name))
 
     async def create_network(self, config: Mapping[str, object]) -> str:
         """Creates one from the engine's own JSON; its id."""

@@ -5,6 +5,7 @@ from typing import cast, get_args
 
 from runyard_sandbox.provisioner import Purpose, Spec
 
+OURS = "runyard."
 INSTALLATION = "runyard.installation"
 KIND = "runyard.kind"
 TENANT = "runyard.tenant"
@@ -19,8 +20,17 @@ PAGE = "runyard.page."
 
 SANDBOX = "sandbox"
 PROXY = "proxy"
+IMAGE = "image"
 SESSION_NETWORK = "network"
 UPLINK = "uplink"
+
+
+def is_of_a_build(name: str) -> bool:
+    """Whether the engine gave the name itself, as it does for the steps of a build and never with our names.
+
+    Such a container has the labels that its image has: any that somebody likes, ours among them.
+    """
+    return "_" in name
 
 
 def of_kind(installation: str, kind: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Literal
 import structlog
 
 from runyard_sandbox.docker.engine import Engine, Refused, part
+from runyard_sandbox.docker.images import Images
 from runyard_sandbox.docker.labels import INSTALLATION, KIND, PROXY, SANDBOX
 from runyard_sandbox.docker.surroundings import Surroundings
 
@@ -16,17 +17,20 @@ _log = structlog.get_logger()
 class Leftover:
     """One thing that nobody wants."""
 
-    kind: Literal["container", "network", "volume"]
+    kind: Literal["container", "network", "volume", "image"]
     name: str
 
 
 class Leftovers:
     """Of one installation."""
 
-    def __init__(self, engine: Engine, installation: str, surroundings: Surroundings | None) -> None:
+    def __init__(
+        self, engine: Engine, installation: str, surroundings: Surroundings | None, images: Images | None
+    ) -> None:
         self._engine = engine
         self._label = f"{INSTALLATION}={installation}"
         self._surroundings = surroundings
+        self._images = images
 
     async def find(self) -> list[Leftover]:
         """Containers first: they hold the networks and volumes."""
@@ -43,6 +47,7 @@ class Leftovers:
             *(Leftover("container", name) for name in containers),
             *(Leftover("network", name) for name in networks),
             *(Leftover("volume", name) for name in await self._engine.volumes([self._label])),
+            *(Leftover("image", name) for name in (await self._images.strays() if self._images else ())),
         ]
 
     async def reap(self) -> list[Leftover]:
@@ -58,6 +63,8 @@ class Leftovers:
                     await self._engine.remove_volume(leftover.name)
                 case "network" if self._surroundings is not None:
                     await self._surroundings.take_back("", leftover.name)
+                case "image" if self._images is not None:
+                    return await self._images.remove(leftover.name)
                 case _:
                     return False
         except Refused as error:

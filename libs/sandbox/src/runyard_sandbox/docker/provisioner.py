@@ -11,6 +11,7 @@ from runyard_events.catalogue import Method
 from runyard_sandbox.docker.containers import Containers
 from runyard_sandbox.docker.engine import Engine, Json, Refused, labelled, part
 from runyard_sandbox.docker.execs import run_inside
+from runyard_sandbox.docker.images import Images
 from runyard_sandbox.docker.labels import ADDRESS, NETWORK, SANDBOX, of_kind
 from runyard_sandbox.docker.leftovers import Leftover, Leftovers
 from runyard_sandbox.docker.reading import from_inspection, from_stats, from_summary
@@ -47,12 +48,19 @@ class DockerProvisioner:
         self._streams = Streams(self._engine)
         self._measured = Shared[Stats]()
         self._around = None if settings.network is None else Surroundings(self._engine, settings, settings.network)
-        self._leftovers = Leftovers(self._engine, settings.installation, self._around)
+        around = self._around
+        self._images = around and Images(self._engine, self._streams, settings.installation, around)
+        self._leftovers = Leftovers(self._engine, settings.installation, around, self._images)
 
     @property
     def method(self) -> Method:
         """`docker`."""
         return "docker"
+
+    @property
+    def images(self) -> Images | None:
+        """Builds images; None where sandboxes have no network, and so nothing that holds a build."""
+        return self._images
 
     async def check(self) -> None:
         """Raises `EngineAway` when the engine does not answer."""
@@ -182,6 +190,16 @@ class DockerProvisioner:
 
     async def at_address(self, address: str) -> Sandbox | None:
         """Whose network address this is: the `peer` of the proxy's questions."""
+        if self._around is not None and (build := self._around.tenancy(address)) is not None:
+            return Sandbox(
+                name=f"build-{build.owner_id}-{build.epoch}",
+                native_id="",
+                status="running",
+                purpose="preview",
+                tenant_id=build.tenant_id,
+                owner_id=build.owner_id,
+                epoch=build.epoch,
+            )
         labels = of_kind(self._settings.installation, SANDBOX) | {ADDRESS: address}
         found = await self._engine.containers(labelled(labels))
         return await self._listed(found[0]) if found else None

@@ -51,13 +51,26 @@ class Streams:
                 if line.strip():
                     yield json.loads(line)
 
+    async def build(self, params: Mapping[str, str], context: AsyncIterator[bytes]) -> AsyncGenerator[Json]:
+        """Builds an image of a tar; the build ends when nobody listens any more."""
+        async with self._open("/build", params, context) as answer:
+            async for line in answer.aiter_lines():
+                if line.strip():
+                    yield json.loads(line)
+
     @asynccontextmanager
-    async def _open(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[httpx.Response]:
+    async def _open(
+        self, path: str, params: Mapping[str, str], body: AsyncIterator[bytes] | None = None
+    ) -> AsyncGenerator[httpx.Response]:
+        headers = {} if body is None else {"Content-Type": "application/x-tar"}
+        asked = self._client.stream(
+            "GET" if body is None else "POST", path, params=dict(params), content=body, headers=headers
+        )
         try:
-            async with self._client.stream("GET", path, params=dict(params)) as answer:
+            async with asked as answer:
                 if answer.is_error:
-                    body = (await answer.aread()).decode(errors="replace")
-                    raise Refused(answer.status_code, body)
+                    said = (await answer.aread()).decode(errors="replace")
+                    raise Refused(answer.status_code, said)
                 yield answer
         except httpx.HTTPError as error:
             raise EngineAway(f"the Docker engine has broken off: {type(error).__name__}") from None

@@ -1,6 +1,9 @@
 """What a sandbox needs around its container: a network of its own, the proxy on it, ports for its pages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
 
 import structlog
 
@@ -11,9 +14,19 @@ from runyard_sandbox.docker.labels import ADDRESS, NETWORK, SANDBOX, of_kind, pa
 from runyard_sandbox.docker.networks import Networks
 from runyard_sandbox.docker.pages import Pages
 from runyard_sandbox.docker.settings import DockerSettings, NetworkSettings
+from runyard_sandbox.docker.subnets import Slot
 from runyard_sandbox.provisioner import ProvisionFailed, Spec
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """Whose build is on a network."""
+
+    tenant_id: str
+    owner_id: str
+    epoch: int
 
 
 class Surroundings:
@@ -25,6 +38,7 @@ class Surroundings:
         self._doorway = Doorway(engine, settings, network)
         self._networks = Networks(engine, settings, network, self._doorway)
         self._pages = Pages(self._doorway.relay, network)
+        self._lent: dict[Slot, Tenancy] = {}
 
     async def give(self, spec: Spec) -> Place:
         """A place for a new container.
@@ -46,6 +60,27 @@ class Surroundings:
     def settle(self, place: Place) -> None:
         """The container is there and says itself what it has."""
         self._networks.settle(place.network)
+
+    @asynccontextmanager
+    async def lent(self, tenant_id: str, owner_id: str, epoch: int) -> AsyncGenerator[Slot]:
+        """A network for a build of this owner, with nothing but the proxy on it, until the build has ended.
+
+        Raises:
+            ProvisionFailed: none can be had.
+        """
+        await self._doorway.ensure()
+        slot = await self._networks.take(_networks_of(await self._engine.containers(self._filter)))
+        self._lent[slot] = Tenancy(tenant_id, owner_id, epoch)
+        try:
+            yield slot
+        finally:
+            del self._lent[slot]
+            await self._networks.give_back(slot.network)
+
+    def tenancy(self, address: str) -> Tenancy | None:
+        """Whose build has this network address."""
+        found = ip_address(address)
+        return next((whose for slot, whose in self._lent.items() if found in slot.subnet), None)
 
     async def take_back(self, name: str, network: str | None) -> None:
         """What a container had that is gone."""
@@ -77,6 +112,8 @@ class Surroundings:
         """Containers on a sandbox's network that are neither it nor the proxy."""
         found: set[str] = set()
         for slot in await self._networks.all():
+            if slot in self._lent:
+                continue
             network = await self._engine.inspect_network(slot.network) or {}
             found |= {str(each["Name"]) for each in part(network, "Containers").values()}
         # Asked for in this order: a sandbox may have been made meanwhile.

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -14,6 +14,7 @@ from runyard_orchestrator.domain.preview import Preview
 from runyard_orchestrator.domain.preview_upkeep import Box, shell_command
 from runyard_orchestrator.store.previews import PreviewKey
 from runyard_sandbox import LogLine, Mount, NotThere, Provisioner, Sandbox, SandboxFault, Spec
+from runyard_sandbox.builds import Image
 from runyard_sandbox.provisioner import PREVIEW_LIMITS
 
 logger = structlog.get_logger(__name__)
@@ -57,13 +58,13 @@ class PreviewBoxes:
         """Where a preview can run."""
         return frozenset(self._engines)
 
-    async def provision(self, key: PreviewKey, preview: Preview) -> None:
-        """Starts it, or finds it started.
+    async def provision(self, key: PreviewKey, preview: Preview, image: Image | None = None) -> None:
+        """Starts it, or finds it started. `image`: the one that was built of its own Dockerfile.
 
         Raises:
             ProvisionFailed, EngineAway: it cannot be had, or not now.
         """
-        path, port = preview.path or "", preview.port or 0
+        path, port = preview.path or "", _port(preview, image)
         in_box = preview.method != "process"
         env = {
             **_ENVIRONMENT,
@@ -79,11 +80,14 @@ class PreviewBoxes:
                 tenant_id=key.tenant_id,
                 owner_id=key.preview_id,
                 epoch=preview.generation,
-                image=None,
-                command=shell_command(preview),
+                image=image and image.native_id,
+                command=None if image else shell_command(preview),
                 env=env,
-                mounts=_mounts(path) if in_box else (),
-                working_directory=path,
+                mounts=_mounts(path) if in_box and image is None else (),
+                working_directory=None if image else path,
+                user=image and image.user,
+                # Ordinary images write where they like; nothing of it outlives the container.
+                read_only_root=image is None,
                 limits=PREVIEW_LIMITS,
                 ports=(port,),
             )
@@ -155,6 +159,11 @@ class PreviewBoxes:
             yield change.name
 
 
+def _port(preview: Preview, image: Image | None) -> int:
+    """Where its page is: on the only port that its image names, else on that which it is told."""
+    return image.ports[0] if image is not None and len(image.ports) == 1 else preview.port or 0
+
+
 def _mounts(path: str) -> tuple[Mount, ...]:
     """The files, and over themselves what they say of their repository: an agent's Git outside would believe that."""
     pointer = f"{path}/.git"
@@ -162,9 +171,9 @@ def _mounts(path: str) -> tuple[Mount, ...]:
     return (files, Mount(Path(pointer), pointer, read_only=True)) if Path(pointer).is_file() else (files,)
 
 
-def shown_tail(lines: Sequence[LogLine]) -> tuple[str, ...]:
+def shown(lines: Iterable[str]) -> tuple[str, ...]:
     """Lines as an event keeps them."""
-    return tuple(line.text[:_TAIL_WIDTH] for line in lines)
+    return tuple(line[:_TAIL_WIDTH] for line in lines)
 
 
 def _box(method: Method, one: Sandbox) -> Box:

@@ -8,7 +8,7 @@ from runyard_events import CommandBus, CommandPayload, CommandTimeout, LogUnavai
 from runyard_events.catalogue import PreviewFailure, PreviewPrepared
 from runyard_events.commands import DetectProject, OpenPreviewTree, PrepareSandbox, RemovePreviewTree
 from runyard_orchestrator.domain.facts import OWNER
-from runyard_orchestrator.domain.preview import Preview
+from runyard_orchestrator.domain.preview import DOCKERFILE, Preview
 from runyard_orchestrator.store.previews import PreviewKey
 
 _SECONDS = 120
@@ -29,8 +29,10 @@ class PreviewFiles:
         self._bus = bus
         self._owner = owner
 
-    async def prepare(self, key: PreviewKey, preview: Preview, *, boxed: bool) -> PreviewPrepared:
-        """Has the files made ready, and finds out how they are served. `boxed`: a container is to read and write them.
+    async def prepare(self, key: PreviewKey, preview: Preview, *, boxed: bool, builds: bool) -> PreviewPrepared:
+        """Has the files made ready, and finds out how they are served.
+
+        `boxed`: a container is to read and write them. `builds`: images can be built where the preview will run.
 
         Raises:
             NotPrepared: it cannot be.
@@ -41,7 +43,9 @@ class PreviewFiles:
         if preview.command:
             found = {"framework": "command", "name": "Command", "install": None, "serve": preview.command, "folder": ""}
         else:
-            found = await self._detected(key, preview)
+            found = await self._detected(key, preview, builds=builds)
+        if found["framework"] == DOCKERFILE and found["folder"]:
+            tree["path"] = f"{tree['path']}/{found['folder']}"
         return PreviewPrepared(
             path=tree["path"],
             framework=found["framework"],
@@ -92,7 +96,7 @@ class PreviewFiles:
         looked = await self._ask(key, DetectProject(workspace_id=preview.workspace_id, session_id=preview.session_id))
         return _needed(looked, "workspace_lost")
 
-    async def _detected(self, key: PreviewKey, preview: Preview) -> dict[str, Any]:
+    async def _detected(self, key: PreviewKey, preview: Preview, *, builds: bool) -> dict[str, Any]:
         about = {"session_id": preview.session_id} if preview.session_id else {"preview_id": key.preview_id}
         asked = DetectProject(workspace_id=preview.workspace_id, **about)
         candidates = _needed(await self._ask(key, asked), "workspace_lost")["candidates"]
@@ -101,11 +105,12 @@ class PreviewFiles:
         if not candidates:
             what = f"a project of {preview.framework}" if preview.framework else "a project that we know how to serve"
             raise NotPrepared("not_detected", f"The files are not {what}. Give a command that serves them on $PORT.")
-        served = [one for one in candidates if not one["needs_image"]]
+        served = [one for one in candidates if not one["needs_image"] or (builds and one["framework"] == DOCKERFILE)]
         if not served:
+            what = "compose files are not served" if builds else "images are not built here"
             raise NotPrepared(
                 "not_detected",
-                f"All that was found is a {candidates[0]['name']}, and images are not built here. "
+                f"All that was found is a {candidates[0]['name']}, and {what}. "
                 "Give a command that serves the project on $PORT.",
             )
         return served[0]

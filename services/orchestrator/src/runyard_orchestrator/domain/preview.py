@@ -24,6 +24,8 @@ from runyard_orchestrator.domain.facts import OWNER, Fact, Refusal
 Status = Literal["absent", "requested", "prepared", "starting", "ready", "failed", "stopped", "deleted"]
 ACTIVE: frozenset[Status] = frozenset({"requested", "prepared", "starting", "ready"})
 """A preview that is wanted: something is there for it, or has to be."""
+DOCKERFILE = "dockerfile"
+"""What a project is found as whose image has to be built."""
 SERVICE = f"service:{OWNER}"
 """Who has asked for a start that nobody asked for: the preview was lost and is brought back."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -24,6 +24,7 @@ _MOST_DROPPED = 5000
 """As in `telemetry`."""
 _WIDTH = 2000
 _FIRST_LINES = 1000
+_LAST_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -75,7 +76,8 @@ class PreviewLogs:
         if name is None or (known is not None and known[0] == name):
             # One that has ended is read to its last line before its task ends by itself.
             return
-        task = asyncio.create_task(self._follow(key, preview, _FIRST_LINES if begun else 0))
+        lines = self._boxes.follow(preview, tail=_FIRST_LINES if begun else 0)
+        task = asyncio.create_task(self._follow(key, preview, lines, self._instance))
         self._followed[key] = name, task
         task.add_done_callback(lambda done: self._ended(key, done))
 
@@ -90,20 +92,25 @@ class PreviewLogs:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.warning("preview.logs_lost", preview_id=key.preview_id, error=repr(error))
 
-    async def _follow(self, key: PreviewKey, preview: Preview, tail: int) -> None:
+    async def build(self, key: PreviewKey, preview: Preview, lines: AsyncIterator[str]) -> None:
+        """Tells what the build of its image prints, until that has ended; raises what the lines raise."""
+        await self._follow(key, preview, lines, f"{self._instance}.build")
+
+    async def _follow(self, key: PreviewKey, preview: Preview, lines: AsyncIterator[str], instance: str) -> None:
         gathered = _Gathered()
-        telling = asyncio.create_task(self._tell(key, preview, gathered))
+        telling = asyncio.create_task(self._tell(key, preview, gathered, instance))
         try:
-            async for line in self._boxes.follow(preview, tail=tail):
+            async for line in lines:
                 gathered.add(line)
-                await gathered.room.wait()
-            await gathered.told.wait()
         finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_SECONDS):
+                    await gathered.told.wait()
             await end_tasks(telling)
 
-    async def _tell(self, key: PreviewKey, preview: Preview, gathered: _Gathered) -> None:
+    async def _tell(self, key: PreviewKey, preview: Preview, gathered: _Gathered, instance: str) -> None:
         # A number of its own for each process and start: several may have told of the same preview.
-        source = f"{OWNER}.preview.{preview.generation}.{self._instance}"
+        source = f"{OWNER}.preview.{preview.generation}.{instance}"
         writer = Writer(
             self._log, scope=Scope.preview(key.tenant_id, key.preview_id), source=source, redactor=self._redactor
         )

@@ -28,10 +28,11 @@ from runyard_events.catalogue import (
 from runyard_events.database import DATABASE_FAULTS
 from runyard_orchestrator.adapters.leadership import Leadership
 from runyard_orchestrator.adapters.ledger import Cause
-from runyard_orchestrator.adapters.preview_boxes import PreviewBoxes, shown_tail
+from runyard_orchestrator.adapters.preview_boxes import PreviewBoxes, shown
 from runyard_orchestrator.adapters.preview_files import NotPrepared, PreviewFiles
+from runyard_orchestrator.adapters.preview_images import PreviewImages
 from runyard_orchestrator.adapters.preview_pages import PreviewPages, is_free
-from runyard_orchestrator.domain.preview import ACTIVE, SERVICE, Preview, again
+from runyard_orchestrator.domain.preview import ACTIVE, DOCKERFILE, SERVICE, Preview, again
 from runyard_orchestrator.domain.preview_upkeep import (
     Append,
     Begin,
@@ -55,6 +56,7 @@ from runyard_orchestrator.handlers.preview_logs import PreviewLogs
 from runyard_orchestrator.handlers.rounds import Rounds
 from runyard_orchestrator.store.previews import PreviewKey
 from runyard_sandbox import EngineAway, ProvisionFailed, SandboxFault
+from runyard_sandbox.builds import BuildFailed, Image
 
 logger = structlog.get_logger(__name__)
 
@@ -64,6 +66,7 @@ _AGAIN_SECONDS = 1.0
 _LEAST_SECONDS = 0.05
 _LOOK_SECONDS = 0.3
 _RETRY_SECONDS = 5.0
+_BUILD_SECONDS = 5.0
 _ENGINE_SECONDS = 120.0
 _SHUTDOWN_SECONDS = 4.0
 _LEFTOVERS = timedelta(days=1)
@@ -84,6 +87,7 @@ class Previews:
 
     desk: PreviewDesk
     boxes: PreviewBoxes
+    images: PreviewImages
     files: PreviewFiles
     pages: PreviewPages
     logs: PreviewLogs
@@ -108,6 +112,7 @@ class Previews:
     def __post_init__(self) -> None:
         self._rounds = Rounds[PreviewKey](self._safely)
         self._census = PreviewCensus(self.desk, self.boxes)
+        self.images.ended = self.wake
 
     def wake(self, key: PreviewKey) -> None:
         """Something about this preview has changed: look at it."""
@@ -123,6 +128,7 @@ class Previews:
                 for method in self.boxes.methods:
                     tasks.create_task(self._listen(method))
         finally:
+            await self.images.close()
             await self.logs.close()
 
     async def shut_down(self) -> None:
@@ -166,6 +172,8 @@ class Previews:
             preview = await self.desk.preview(key)
             if preview.status == "absent":
                 return
+            if preview.status != "starting":
+                await self.images.leave(key)
             step = next_step(
                 preview,
                 await self._boxes_of(key, preview),
@@ -175,6 +183,8 @@ class Previews:
                 patience=self.patience,
             )
             if step is None:
+                if preview.found == DOCKERFILE:
+                    await self.images.forget(key, preview)
                 self._settled.add(key)
                 return
             again = await self._take(key, preview, step)
@@ -192,7 +202,7 @@ class Previews:
             case Begin():
                 await self._begin(key, preview)
             case Provision():
-                await self._provision(key, preview)
+                return await self._provision(key, preview)
             case Look(box):
                 return await self._look(key, preview, box)
             case Fail(reason, message, exit_code):
@@ -211,7 +221,9 @@ class Previews:
     async def _prepare(self, key: PreviewKey, preview: Preview) -> None:
         method, _ = await self._where(key)
         try:
-            prepared = await self.files.prepare(key, preview, boxed=method != "process")
+            prepared = await self.files.prepare(
+                key, preview, boxed=method != "process", builds=self.images.can_build(method)
+            )
         except NotPrepared as error:
             await self._fail(key, preview, error.reason, error.message)
         else:
@@ -243,13 +255,18 @@ class Previews:
             taken |= {port}
         return None
 
-    async def _provision(self, key: PreviewKey, preview: Preview) -> None:
+    async def _provision(self, key: PreviewKey, preview: Preview) -> float | None:
         self._health.pop(key, None)
+        image: Image | None = None
         try:
-            await self.boxes.provision(key, preview)
+            if preview.found == DOCKERFILE and (image := await self.images.ready(key, preview)) is None:
+                return _BUILD_SECONDS
+            await self.boxes.provision(key, preview, image)
+        except BuildFailed as error:
+            await self._fail(key, preview, "build_failed", str(error), tail=shown(error.lines))
         except (ProvisionFailed, EngineAway) as error:
             _, rules = await self._where(key)
-            if preview.method != "process" and rules.process_fallback:
+            if preview.method != "process" and rules.process_fallback and preview.found != DOCKERFILE:
                 logger.warning("preview.falls_back", preview_id=key.preview_id, error=str(error))
                 await self._begin(key, preview, "process")
             elif isinstance(error, ProvisionFailed):
@@ -257,7 +274,10 @@ class Previews:
             else:
                 raise
         else:
+            if image is not None:
+                await self.images.forget(key, preview, keep=preview.generation)
             self.logs.attend(key, preview, begun=preview.container_name in self._begun)
+        return None
 
     async def _look(self, key: PreviewKey, preview: Preview, box: Box) -> float | None:
         self.logs.attend(key, preview, begun=preview.container_name in self._begun)
@@ -290,10 +310,17 @@ class Previews:
         return None
 
     async def _fail(
-        self, key: PreviewKey, preview: Preview, reason: PreviewFailure, message: str, exit_code: int | None = None
+        self,
+        key: PreviewKey,
+        preview: Preview,
+        reason: PreviewFailure,
+        message: str,
+        exit_code: int | None = None,
+        *,
+        tail: tuple[str, ...] = (),
     ) -> None:
-        has_said = preview.status in ("starting", "ready")
-        tail = shown_tail(await self.boxes.tail(preview)) if has_said else ()
+        if not tail and preview.status in ("starting", "ready"):
+            tail = shown(line.text for line in await self.boxes.tail(preview))
         failed = PreviewFailed(
             generation=preview.generation, reason=reason, message=message, exit_code=exit_code, log_tail=tail
         )

@@ -133,11 +133,12 @@ def _static(files: Files, _: Frameworks) -> list[Candidate]:
 
 
 def _image(files: Files, _: Frameworks) -> list[Candidate]:
-    if any(files.has(name) for name in _COMPOSE):
-        return [Candidate("compose", "Compose file", None, "", files.folder, needs_image=True)]
-    if any(files.has(name) for name in _IMAGES):
-        return [Candidate("dockerfile", "Dockerfile", None, "", files.folder, needs_image=True)]
-    return []
+    found = (("compose", "Compose file", _COMPOSE), ("dockerfile", "Dockerfile", _IMAGES))
+    return [
+        Candidate(kind, name, None, "", files.folder, needs_image=True)
+        for kind, name, names in found
+        if any(files.has(one) for one in names)
+    ]
 
 
 def _served(framework: Framework, files: Files, manifest: Manifest) -> str:
