@@ -138,6 +138,8 @@ def stack(
         OPENAI_BASE_URL=f"{provider}/v1",
         ANTHROPIC_API_KEY=CANARY,
         ANTHROPIC_BASE_URL=provider,
+        GEMINI_API_KEY=CANARY,
+        GOOGLE_GEMINI_BASE_URL=provider,
         **settings,
     )
     one.up()

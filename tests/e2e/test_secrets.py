@@ -44,6 +44,8 @@ def stack(data_folder_of_module: Path, new_stack: Any, provider: str) -> Iterato
         "OPENAI_BASE_URL": f"{provider}/v1",
         "ANTHROPIC_API_KEY": CANARY,
         "ANTHROPIC_BASE_URL": provider,
+        "GEMINI_API_KEY": CANARY,
+        "GOOGLE_GEMINI_BASE_URL": provider,
     }
     one = new_stack(data_folder_of_module, **keys)
     one.up()
