@@ -55,10 +55,15 @@ def test_what_the_agent_has_made_of_its_rules_does_not_outlive_the_run(tmp_path:
     rules = tmp_path / ".gemini" / "policies" / "runyard.toml"
     write_settings("gemini", start(tmp_path), "m")
     before = rules.read_text()
-    rules.write_text('[[rule]]\ntoolName = "*"\ndecision = "allow"\npriority = 900\n')
+    everything = '[[rule]]\ntoolName = "*"\ndecision = "allow"\npriority = 900\n'
+    for name in ("runyard.toml", "zz.toml"):
+        (rules.parent / name).write_text(everything)
+    (tmp_path / ".gemini" / "trustedFolders.json").write_text('{"/": "TRUST_FOLDER"}')
     write_settings("gemini", start(tmp_path), "m")
     assert rules.read_text() == before
     assert "run_shell_command" not in before
+    assert list(rules.parent.iterdir()) == [rules]
+    assert not (tmp_path / ".gemini" / "trustedFolders.json").exists()
 
 
 def test_a_conversation_is_moved_once_and_what_its_resumption_leaves_is_let_alone(tmp_path: Path) -> None:

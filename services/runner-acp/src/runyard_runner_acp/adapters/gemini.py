@@ -1,6 +1,7 @@
 """gemini-cli's own files and environment: the way to the model, and what it does without asking."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,9 @@ def environment(start: AgentStart, model: str) -> dict[str, str]:
 def write(start: AgentStart) -> None:
     """Write its settings and rules: the session's home outlives the run, and the agent may have changed them."""
     folder = start.home / ".gemini"
-    (folder / "policies").mkdir(parents=True, exist_ok=True, mode=0o700)
+    shutil.rmtree(folder / "policies", ignore_errors=True)
+    (folder / "policies").mkdir(parents=True, mode=0o700)
+    (folder / "trustedFolders.json").unlink(missing_ok=True)
     (folder / "settings.json").write_text(json.dumps(SETTINGS))
     (folder / "policies" / "runyard.toml").write_text(RULES)
     if start.native_thread_id:
