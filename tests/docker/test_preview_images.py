@@ -153,6 +153,8 @@ async def test_a_dockerfile_is_built_held_served_rebuilt_and_leaves_nothing(
     assert (ready["method"], ready["framework"]) == ("docker", "dockerfile")
     assert engine.inside(preview, "id", "-u") != "0"
     assert "Serving HTTP" in await _lines(api, preview)
+    usage = await api.call("GET", f"/api/previews/{preview}/stats")
+    assert 0 < usage["memory_bytes"] < usage["memory_limit_bytes"] == 1024**3
     async with _visitor(api, preview) as client:
         assert "hello" in (await client.get("/")).text
         assert (await client.get("/key.secret")).status_code == 404

@@ -190,6 +190,22 @@ async def test_logs_and_measures_are_the_orchestrators_and_the_token_goes_in_a_h
     assert {header for _, header in orchestrator.asked} == {f"Bearer {token}"} | {orchestrator.asked[0][1]}
 
 
+async def test_a_preview_s_measures_are_the_orchestrators(
+    start_gateway: Start, orchestrator: FakeOrchestrator, story: Story, tenant: str
+) -> None:
+    preview = str(uuid4())
+    async with start_gateway(orchestrator_url=orchestrator.url) as gateway, gateway.client(tenant) as api:
+        path = f"/api/previews/{preview}/stats"
+        assert (await api.get(path)).status_code == 404
+        seq = await story.tell(story.preview(preview), *previewed(str(uuid4())), source="orchestrator")
+        await gateway.parts.consistency.shows_all(seq)
+        orchestrator.may_end.set()
+        async with api.stream("GET", path, params={"follow": "true"}) as streamed:
+            assert streamed.headers["content-type"].startswith("text/event-stream")
+            assert "data: {}" in [line async for line in streamed.aiter_lines()]
+    assert [path for path, _ in orchestrator.asked] == [f"/previews/{preview}/stats?follow=true"]
+
+
 async def test_an_orchestrator_that_is_away_is_said_to_be(start_gateway: Start, story: Story, tenant: str) -> None:
     session = str(uuid4())
     async with start_gateway(orchestrator_url="http://127.0.0.1:9") as gateway, gateway.client(tenant) as api:

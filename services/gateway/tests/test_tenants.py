@@ -50,7 +50,15 @@ BODIES: dict[str, Any] = {
         "teamId": "00000000-0000-4000-8000-000000000000",
     },
 }
-BEHIND = ("/workspace/files", "/diff", "/container/logs", "/container/stats", "/credentials", "{preview_id}/logs")
+BEHIND = (
+    "/workspace/files",
+    "/diff",
+    "/container/logs",
+    "/container/stats",
+    "/credentials",
+    "{preview_id}/logs",
+    "{preview_id}/stats",
+)
 """Parts of routes that another service answers, which is not there in these tests."""
 LISTS = {
     "/api/workspaces",

@@ -23,6 +23,7 @@ from runyard_events.catalogue import (
     PreviewStarting,
     PreviewStopped,
     SandboxLogged,
+    SandboxStats,
 )
 from runyard_events.commands import (
     ControlPreview,
@@ -114,6 +115,13 @@ class Previewer:
                 payload = stored.event.payload
                 if isinstance(payload, SandboxLogged) and re.search(pattern, "\n".join(payload.lines)):
                     return stored
+        raise AssertionError
+
+    async def measured(self, preview: str) -> SandboxStats:
+        async with asyncio.timeout(20):
+            async for stored in self.world.log.follow(self._subject(preview, "telemetry"), from_seq=1):
+                if isinstance(stored.event.payload, SandboxStats):
+                    return stored.event.payload
         raise AssertionError
 
     async def gone(self, name: str) -> None:
@@ -416,6 +424,21 @@ async def test_the_last_lines_are_to_be_had(around: Previewer) -> None:
         lines = (await client.get(f"/previews/{preview}/logs")).json()["lines"]
         assert [(one["text"], one["stream"]) for one in lines][:2] == [("one", "stdout"), ("two", "stderr")]
         assert (await client.get(f"/previews/{new_id()}/logs")).status_code == 404
+
+
+async def test_what_it_uses_is_told_and_to_be_had(around: Previewer) -> None:
+    async with serving(around.world.settings) as service, around.world.http(service) as client:
+        preview = await around.create(command=SERVE)
+        await around.until(preview, PreviewReady)
+        stats = await around.measured(preview)
+        assert stats.memory_bytes > 1024**2
+        usage = (await client.get(f"/previews/{preview}/stats")).json()
+        assert usage["memory_bytes"] > 1024**2
+        assert (await client.get(f"/previews/{new_id()}/stats")).status_code == 404
+        await around.control(preview, "stop")
+        await around.until(preview, PreviewStopped)
+        answer = await client.get(f"/previews/{preview}/stats")
+        assert (answer.status_code, answer.json()["type"]) == (409, "preview-not-running")
 
 
 async def test_dropped_and_replayed_the_rows_come_out_the_same(around: Previewer) -> None:

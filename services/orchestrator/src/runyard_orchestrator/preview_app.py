@@ -23,7 +23,9 @@ from runyard_orchestrator.domain.rules import Installation
 from runyard_orchestrator.handlers.preview_commands import PreviewCommands
 from runyard_orchestrator.handlers.preview_desk import PreviewDesk
 from runyard_orchestrator.handlers.preview_logs import PreviewLogs
+from runyard_orchestrator.handlers.preview_stats import PreviewStats
 from runyard_orchestrator.handlers.previews import Previews
+from runyard_orchestrator.handlers.telemetry import Reports
 from runyard_orchestrator.settings import Settings
 from runyard_orchestrator.store.previews import PREVIEW_EVENTS, PreviewKey, PreviewRows, apply_previews
 from runyard_orchestrator.store.tables import checkpoints
@@ -90,6 +92,7 @@ def previewing(
         files=PreviewFiles(CommandBus(client), owner_of(settings.sandbox_user)),
         pages=pages,
         logs=logs,
+        stats=PreviewStats(boxes, Reports(log, settings.redactor)),
         has_files=commands.has_files,
         installation=installation,
         leadership=leadership,

@@ -73,7 +73,7 @@ async def logs(*, session_id: str, caller: CallerDep, boxes: BoxesDep, tail: Tai
     """What a session's container printed; with `follow` also what it prints from now on, as server-sent events."""
     provisioner, box, name = await _container(boxes, caller, session_id)
     if follow:
-        return _streamed(_shown_line(boxes, line) async for line in provisioner.logs(name, follow=True, tail=tail))
+        return streamed(_shown_line(boxes, line) async for line in provisioner.logs(name, follow=True, tail=tail))
     found: list[Line] = []
     try:
         async for line in provisioner.logs(name, tail=tail):
@@ -92,18 +92,12 @@ async def stats(*, session_id: str, caller: CallerDep, boxes: BoxesDep, follow: 
     if box.status != "running":
         raise Conflict("The session's container is not running.", type="sandbox-not-running")
     if follow:
-        return _streamed(_shown_usage(one) async for one in provisioner.stats(name))
+        return streamed(shown_usage(one) async for one in provisioner.stats(name))
     known = boxes.telemetry.latest(SessionKey(caller.tenant, session_id)) if boxes.telemetry else None
     if known is not None:
-        return _shown_usage(known)
-    try:
-        async with aclosing(_generator(provisioner.stats(name))) as measures:
-            async for one in measures:
-                return _shown_usage(one)
-    except NotThere:
-        pass
-    except SandboxFault as error:
-        raise _away(error) from error
+        return shown_usage(known)
+    if (usage := await first_usage(provisioner.stats(name))) is not None:
+        return usage
     raise Conflict("The session's container is not running.", type="sandbox-not-running")
 
 
@@ -135,11 +129,31 @@ def _shown_line(boxes: Sandboxing, line: LogLine) -> Line:
     return Line(at=line.at, stream=line.stream, text=boxes.redactor.clean(line.text))
 
 
-def _shown_usage(one: Stats) -> Usage:
+async def first_usage(measures: AsyncIterator[Stats]) -> Usage | None:
+    """The next of these measures; None: its container is not there any more.
+
+    Raises:
+        Unavailable: the engine does not answer.
+    """
+    try:
+        async with aclosing(_generator(measures)) as found:
+            async for one in found:
+                return shown_usage(one)
+    except NotThere:
+        pass
+    except SandboxFault as error:
+        raise _away(error) from error
+    return None
+
+
+def shown_usage(one: Stats) -> Usage:
+    """Measures as this API shows them."""
     return Usage(**{name: getattr(one, name) for name in Usage.model_fields})
 
 
-def _streamed(items: AsyncIterator[BaseModel]) -> Response:
+def streamed(items: AsyncIterator[BaseModel]) -> Response:
+    """Server-sent events, until there is nothing more or the engine goes away."""
+
     async def body() -> AsyncGenerator[str]:
         yield ": connected\n\n"
         try:

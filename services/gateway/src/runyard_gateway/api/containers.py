@@ -18,7 +18,7 @@ router = APIRouter(prefix="/api/sessions/{session_id}/container", tags=["contain
 
 _ABOUT = ("session_id", "workspace_id", "method", "epoch", "image", "native_id", "warm", "took_ms")
 _TROUBLE = ("reason", "message", "exit_code", "log_tail")
-_STREAMED: dict[str, Any] = {
+STREAMED: dict[str, Any] = {
     "response_class": Response,
     "responses": {
         200: {
@@ -27,6 +27,7 @@ _STREAMED: dict[str, Any] = {
         }
     },
 }
+"""Of routes whose answers are the orchestrator's."""
 
 
 class ContainerView(View):
@@ -107,7 +108,7 @@ async def container_status(session_id: UUID, caller: ReaderDep, gateway: Gateway
     return container_view(await _known(gateway, caller, session_id))
 
 
-@router.get("/logs", summary="What a session's container printed", **_STREAMED)
+@router.get("/logs", summary="What a session's container printed", **STREAMED)
 async def container_logs(
     *,
     session_id: UUID,
@@ -121,7 +122,7 @@ async def container_logs(
     return await _pass_on(gateway, caller, session_id, request, "logs", follow=follow)
 
 
-@router.get("/stats", summary="What a session's container uses", **_STREAMED)
+@router.get("/stats", summary="What a session's container uses", **STREAMED)
 async def container_stats(
     *,
     session_id: UUID,

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from sqlalchemy import RowMapping
 from starlette.responses import JSONResponse
@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from runyard_chassis import Caller, CallerDep, NotFound, StreamCallerDep
 from runyard_events.commands import ControlPreview, CreatePreview, PreviewAction, RevokeShare, SharePreview
 from runyard_events.ids import derived_id, new_id
+from runyard_gateway.api.containers import STREAMED
 from runyard_gateway.api.dependencies import CutDep, GatewayDep, ReaderDep, known_workspace, open_session
 from runyard_gateway.api.fields import Body, Id, IdempotencyKey, Line, Page, View, Words
 from runyard_gateway.api.streams import ResumeDep, open_stream
@@ -230,6 +231,21 @@ async def preview_logs(
     else:
         shown = PreviewLogs(lines=[PreviewLine(text=line) for line in row["log_tail"][-tail:]])
     return JSONResponse(shown.model_dump(mode="json"))
+
+
+@router.get("/{preview_id}/stats", summary="What a preview uses", **STREAMED)
+async def preview_stats(
+    *,
+    preview_id: UUID,
+    request: Request,
+    caller: StreamCallerDep,
+    gateway: GatewayDep,
+    follow: Annotated[bool, Query(description="About once a second, as server-sent events.")] = False,
+) -> Response:
+    await _known(gateway, caller, preview_id)
+    heartbeat = gateway.settings.stream_heartbeat_seconds if follow else None
+    path = f"/previews/{preview_id}/stats"
+    return await gateway.orchestrator.pass_on(request, caller, path, heartbeat_seconds=heartbeat)
 
 
 @router.post("/{preview_id}/open", summary="A link that opens the preview once")

@@ -13,9 +13,9 @@ from runyard_orchestrator.adapters.way_out import WayOut
 from runyard_orchestrator.domain.preview import Preview
 from runyard_orchestrator.domain.preview_upkeep import Box, shell_command
 from runyard_orchestrator.store.previews import PreviewKey
-from runyard_sandbox import LogLine, Mount, NotThere, Provisioner, Sandbox, SandboxFault, Spec
+from runyard_sandbox import LogLine, Mount, NotThere, Provisioner, Sandbox, SandboxFault, Spec, Stats
 from runyard_sandbox.builds import Image
-from runyard_sandbox.provisioner import PREVIEW_LIMITS
+from runyard_sandbox.provisioner import PREVIEW_LIMITS, NotSupported
 
 logger = structlog.get_logger(__name__)
 
@@ -151,6 +151,21 @@ class PreviewBoxes:
             async for line in engine.logs(name, follow=True, tail=tail):
                 yield line.text
         except NotThere:
+            return
+
+    async def stats(self, preview: Preview) -> AsyncIterator[Stats]:
+        """What it uses, about once a second, until it has ended; nothing where that cannot be known.
+
+        Raises:
+            EngineAway: the engine does not answer.
+        """
+        engine, name = self._engines.get(preview.method), preview.container_name
+        if engine is None or name is None:
+            return
+        try:
+            async for one in engine.stats(name):
+                yield one
+        except (NotThere, NotSupported):
             return
 
     async def changes(self, method: Method) -> AsyncIterator[str]:

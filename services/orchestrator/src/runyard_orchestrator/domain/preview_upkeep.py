@@ -175,3 +175,8 @@ def free_port(taken: frozenset[int], wanted: int | None, hint: int) -> int | Non
 def container_name(preview_id: str, generation: int) -> str:
     """The name of a preview's container."""
     return f"runyard-preview-{preview_id}-{generation}"
+
+
+def age_ms(preview: Preview, now: datetime) -> int:
+    """Milliseconds since its status is what it is."""
+    return int((now - (preview.changed_at or now)).total_seconds() * 1000)

@@ -45,6 +45,7 @@ from runyard_orchestrator.domain.preview_upkeep import (
     Provision,
     Remove,
     Step,
+    age_ms,
     container_name,
     free_port,
     next_step,
@@ -53,6 +54,7 @@ from runyard_orchestrator.domain.rules import Installation, Rules, rules_of
 from runyard_orchestrator.handlers.preview_census import PreviewCensus
 from runyard_orchestrator.handlers.preview_desk import PreviewDesk
 from runyard_orchestrator.handlers.preview_logs import PreviewLogs
+from runyard_orchestrator.handlers.preview_stats import PreviewStats
 from runyard_orchestrator.handlers.rounds import Rounds
 from runyard_orchestrator.store.previews import PreviewKey
 from runyard_sandbox import EngineAway, ProvisionFailed, SandboxFault
@@ -66,7 +68,6 @@ _AGAIN_SECONDS = 1.0
 _LEAST_SECONDS = 0.05
 _LOOK_SECONDS = 0.3
 _RETRY_SECONDS = 5.0
-_BUILD_SECONDS = 5.0
 _ENGINE_SECONDS = 120.0
 _SHUTDOWN_SECONDS = 4.0
 _LEFTOVERS = timedelta(days=1)
@@ -91,6 +92,7 @@ class Previews:
     files: PreviewFiles
     pages: PreviewPages
     logs: PreviewLogs
+    stats: PreviewStats
     has_files: Callable[[str, Preview], Awaitable[bool]]
     installation: Installation
     leadership: Leadership
@@ -129,6 +131,7 @@ class Previews:
                     tasks.create_task(self._listen(method))
         finally:
             await self.images.close()
+            await self.stats.close()
             await self.logs.close()
 
     async def shut_down(self) -> None:
@@ -221,9 +224,8 @@ class Previews:
     async def _prepare(self, key: PreviewKey, preview: Preview) -> None:
         method, _ = await self._where(key)
         try:
-            prepared = await self.files.prepare(
-                key, preview, boxed=method != "process", builds=self.images.can_build(method)
-            )
+            builds = self.images.can_build(method)
+            prepared = await self.files.prepare(key, preview, boxed=method != "process", builds=builds)
         except NotPrepared as error:
             await self._fail(key, preview, error.reason, error.message)
         else:
@@ -260,7 +262,7 @@ class Previews:
         image: Image | None = None
         try:
             if preview.found == DOCKERFILE and (image := await self.images.ready(key, preview)) is None:
-                return _BUILD_SECONDS
+                return _RETRY_SECONDS
             await self.boxes.provision(key, preview, image)
         except BuildFailed as error:
             await self._fail(key, preview, "build_failed", str(error), tail=shown(error.lines))
@@ -276,11 +278,15 @@ class Previews:
         else:
             if image is not None:
                 await self.images.forget(key, preview, keep=preview.generation)
-            self.logs.attend(key, preview, begun=preview.container_name in self._begun)
+            self._watch(key, preview)
         return None
 
-    async def _look(self, key: PreviewKey, preview: Preview, box: Box) -> float | None:
+    def _watch(self, key: PreviewKey, preview: Preview) -> None:
         self.logs.attend(key, preview, begun=preview.container_name in self._begun)
+        self.stats.attend(key, preview)
+
+    async def _look(self, key: PreviewKey, preview: Preview, box: Box) -> float | None:
+        self._watch(key, preview)
         health = self._health.setdefault(key, _Health())
         if preview.status == "ready":
             wait = health.looked + (_RETRY_SECONDS if health.misses else self.health_seconds) - time.monotonic()
@@ -293,7 +299,9 @@ class Previews:
             if found is None:
                 return _LOOK_SECONDS
             await self._say(
-                key, preview, PreviewReady(generation=preview.generation, address=found, took_ms=_age(preview))
+                key,
+                preview,
+                PreviewReady(generation=preview.generation, address=found, took_ms=age_ms(preview, datetime.now(UTC))),
             )
             return self.health_seconds
         return await self._after_health(key, preview, health)
@@ -387,11 +395,6 @@ class Previews:
 
     async def _without_engine(self, key: PreviewKey, error: EngineAway) -> None:
         preview = await self.desk.preview(key)
-        if preview.status == "starting" and _age(preview) > _ENGINE_SECONDS * 1000:
+        if preview.status == "starting" and age_ms(preview, datetime.now(UTC)) > _ENGINE_SECONDS * 1000:
             await self._fail(key, preview, "engine_away", str(error))
         self._rounds.later(key, _AGAIN_SECONDS)
-
-
-def _age(preview: Preview) -> int:
-    """Milliseconds since its status is what it is."""
-    return int((datetime.now(UTC) - (preview.changed_at or datetime.now(UTC))).total_seconds() * 1000)
