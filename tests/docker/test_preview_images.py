@@ -215,3 +215,16 @@ async def test_an_image_cannot_be_given_labels_that_are_ours(api: "Api", engine:
     assert failed["reason"] == "build_failed"
     assert "runyard.page.80" in failed["message"]
     await _nothing_left(engine, preview)
+
+
+@pytest.mark.usefixtures("stack")
+async def test_an_image_that_nothing_wants_is_reaped(engine: "Engine", tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text(f"FROM {BASE}\n")
+    ours = [engine.label.removeprefix("label="), "runyard.kind=image", "runyard.owner=gone", "runyard.epoch=1"]
+    labels = [word for one in ours for word in ("--label", one)]
+    argv = ["docker", "build", "--quiet", *labels, str(tmp_path)]
+    without = {**os.environ, "DOCKER_BUILDKIT": "0"}
+    await asyncio.to_thread(subprocess.run, argv, env=without, capture_output=True, check=True)
+    async with asyncio.timeout(60):
+        while _images(engine):
+            await asyncio.sleep(0.2)
