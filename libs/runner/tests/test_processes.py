@@ -105,7 +105,8 @@ asyncio.run(main())
     await process.wait()
     left = orphans(tmp_path)
     assert left
-    assert await reap_orphans(tmp_path) == len(left)
+    # The agent itself dies with its runner, perhaps only now.
+    assert 0 < await reap_orphans(tmp_path) <= len(left)
     assert alive(left) == []
     assert mine.alive
     assert orphans(tmp_path) == {}
