@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from runyard_events import EventLog, Leases, Scope, Writer
+from runyard_events import Conflict, EventLog, Leases, Scope, Writer
 from runyard_events.catalogue import (
     TERMINAL_TYPES,
     RunCompleted,
@@ -89,7 +89,9 @@ class BoxedRunner:
             await writer.append_all([RunResumed(runner_id="boxed", attempt=attempt, reason="restart")])
         if self.holds:
             await self._gate(asked.run_id).wait()
-        await writer.append_all([UiRunCompleted(), RunCompleted()])
+        while (stands := await self.log.last(scope.subject("lifecycle"))) and stands.event.type not in TERMINAL_TYPES:
+            with contextlib.suppress(Conflict):  # somebody has written since: as a real runner, it looks again
+                await writer.append_all([UiRunCompleted(), RunCompleted()], expect={"lifecycle": stands.stream_seq})
 
     def _gate(self, run_id: str) -> asyncio.Event:
         return self._go.setdefault(run_id, asyncio.Event())
