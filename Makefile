@@ -22,7 +22,7 @@ up: install ## Start NATS, PostgreSQL and all services; Ctrl-C stops them
 
 .PHONY: test
 test: install lint schemas-check ## Lint, types, import rules, schemas, and all tests but the fault tests
-	@$(PYTEST) -n $(WORKERS) -m "not faults and not browser and not docker and not acp" --cov --cov-report= $(ARGS)
+	@$(PYTEST) -n $(WORKERS) -m "not faults and not soak and not browser and not docker and not acp" --cov --cov-report= $(ARGS)
 	@echo "Coverage: $$($(BIN)/coverage report --format=total) % (by file: $(BIN)/coverage report)"
 
 .PHONY: test-acp
@@ -37,6 +37,10 @@ test-previews: install ## Open real projects in Chromium through the proxy, edit
 .PHONY: test-faults
 test-faults: install ## Kill services, NATS and PostgreSQL in the middle of runs
 	@$(PYTEST) -m "faults and not docker" --tb=native $(ARGS)
+
+.PHONY: test-soak
+test-soak: install ## Let engine, containers and replicas fail at random for a while, by seed
+	@$(PYTEST) -n 0 -m soak $(ARGS)
 
 .PHONY: test-docker
 test-docker: install images ## Everything that needs a Docker engine: agents, previews and attacks in real containers

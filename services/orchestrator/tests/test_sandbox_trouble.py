@@ -102,7 +102,7 @@ class Day:
         await replica.enter_async_context(self.yard.serving(sandbox_restarts=8, **hasty))
 
 
-@pytest.mark.faults
+@pytest.mark.soak
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_each_run_ends_once_and_nothing_is_left(yard: Yard, seed: int) -> None:
