@@ -31,7 +31,7 @@ from runyard_events import (
 from runyard_events.catalogue import AssistantDelta, CheckpointFailed, RunStarted
 from runyard_events.commands import CancelRun
 from runyard_events.permissions import SERVICES
-from runyard_events.topology import consumers, streams
+from runyard_events.topology import MAX_CONSUMERS, consumers, streams
 from runyard_stack.embedded.nats import NatsServer, NatsUser
 from runyard_stack.embedded.ports import free_port
 
@@ -57,6 +57,36 @@ async def test_a_changed_declaration_reaches_an_existing_consumer(nats_client: C
 
     info = await js.consumer_info("COMMANDS", durable["durable_name"])
     assert info.config.ack_wait == durable["ack_wait"] / 1e9
+
+
+async def test_an_installation_of_before_gets_what_has_been_declared_since(nats_client: Client) -> None:
+    js = JetStreamContext(nats_client)
+    before = {"name": "EVENTS", **streams()["EVENTS"], "max_consumers": -1}
+    await nats_client.request("$JS.API.STREAM.UPDATE.EVENTS", json.dumps(before).encode())
+    durable = next(one for one in consumers()["COMMANDS"] if one["durable_name"] == "runner-acp")
+    fewer = {**durable, "filter_subjects": durable["filter_subjects"][:1]}
+    request = {"stream_name": "COMMANDS", "config": fewer, "action": ""}
+    await nats_client.request("$JS.API.CONSUMER.CREATE.COMMANDS.runner-acp", json.dumps(request).encode())
+    assert (await js.stream_info("EVENTS")).config.max_consumers == -1
+
+    await ensure_topology(nats_client)
+
+    assert (await js.stream_info("EVENTS")).config.max_consumers == MAX_CONSUMERS
+    filters = (await js.consumer_info("COMMANDS", "runner-acp")).config.filter_subjects
+    assert filters == durable["filter_subjects"]
+
+
+async def test_more_than_a_thousand_read_at_once(nats_client: Client, event_log: EventLog, tenant: str) -> None:
+    scope = Scope.run(tenant, new_id(), new_id())
+    await Writer(event_log, scope=scope, source="test").append(RunStarted(runner_id="r", attempt=1))
+    readers = [event_log.reader(scope.subject("lifecycle"), from_seq=1) for _ in range(1_200)]
+    for reader in readers:
+        await reader.open()
+
+    assert [reader.pending for reader in readers] == [1] * len(readers)
+
+    for reader in readers:
+        await reader.close()
 
 
 async def test_a_command_is_answered_through_its_inbox(nats_client: Client, tenant: str) -> None:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -23,6 +24,8 @@ from nats.nuid import NUID
 
 from runyard_events.errors import LogUnavailable
 from runyard_events.stored import StoredEvent
+
+logger = structlog.get_logger(__name__)
 
 HEARTBEAT_SECONDS = 2.0
 _ACK_TOKENS = 9
@@ -172,9 +175,10 @@ class Reader:
         while True:
             try:
                 await self.open()
-            except LogUnavailable:
+            except LogUnavailable as error:
                 if self._client.is_closed:
                     raise
+                logger.warning("reader.waits", stream=self._stream, seconds=delay, reason=str(error))
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 2.0)
             else:

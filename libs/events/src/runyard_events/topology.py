@@ -25,6 +25,9 @@ OUTPUT_BYTES = 48 * 1024 * 1024
 
 COMMAND_ACK_WAIT_SECONDS = 15
 MAX_DELIVER = 5
+MAX_CONSUMERS = 100_000
+"""Of one stream. A server that is told nothing stops at 1,000 (NATS 2.15): that many catch-up readers of two seconds
+each, or sessions with a sandbox."""
 
 _COMMAND_CONSUMERS = {
     "orchestrator": "cmd.orchestrator.>",
@@ -55,7 +58,13 @@ def runner_of(runner_type: str) -> str:
 
 def streams(replicas: int = 1) -> dict[str, dict[str, Any]]:
     """The streams as the server's API takes them."""
-    shared = {"storage": "file", "num_replicas": replicas, "discard": "new", "allow_direct": True}
+    shared = {
+        "storage": "file",
+        "num_replicas": replicas,
+        "discard": "new",
+        "allow_direct": True,
+        "max_consumers": MAX_CONSUMERS,
+    }
     return {
         EVENTS: {
             **shared,
