@@ -1,6 +1,7 @@
 """Whatever goes wrong with engine, containers and service at once: each run ends once, and nothing is left."""
 
 import asyncio
+import os
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -20,6 +21,7 @@ __all__ = ["yard"]
 CALLS = ("check", "provision", "stop", "start", "delete", "find", "list")
 HAPPENINGS = ("session", "prompt", "prompt", "prompt", "kill", "lose", "run out", "restart", "delete", "cancel")
 ROUNDS = 60
+SEEDS = [int(seed) for seed in os.environ.get("SEEDS", "1 2").split()]
 
 
 class Trouble:
@@ -104,7 +106,7 @@ class Day:
 
 @pytest.mark.soak
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 async def test_each_run_ends_once_and_nothing_is_left(yard: Yard, seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 - a day that can be had again, as far as time allows
     trouble, day = Trouble(yard, dice), Day(yard, dice)
