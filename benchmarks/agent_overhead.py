@@ -8,8 +8,10 @@ import argparse
 import asyncio
 import time
 
-from direct_agents import AGENTS, scripted_model
+from direct_agents import AGENTS
 from stack_under_test import Client, median, repository, running_stack
+
+from runyard_stack.testing_model import scripted_model
 
 PROMPT = (
     '[[script: {"steps": [{"say": "I look around."}, {"run": "ls -a"}, {"tokens": 50, "delay_ms": 2}, '

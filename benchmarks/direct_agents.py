@@ -1,36 +1,12 @@
 """The bare floor: an agent driven directly, its lines read and thrown away, on the scripted model."""
 
 import asyncio
-import contextlib
 import json
 import os
 import subprocess
-import sys
 import tempfile
-import urllib.request
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
-
-from runyard_stack.embedded.ports import free_port
-
-
-@contextlib.contextmanager
-def scripted_model() -> Generator[str]:
-    """The scripted model as a server of its own; its base address."""
-    port = free_port()
-    argv = [sys.executable, "-m", "runyard_llm_gateway.providers.scripted", "--port", str(port)]
-    server = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(200):
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/v1/models", timeout=1):
-                break
-            subprocess.run(["sleep", "0.05"], check=True)
-        yield url
-    finally:
-        server.terminate()
-        server.wait(10)
 
 
 def _environment(home: Path) -> dict[str, str]:

@@ -11,6 +11,8 @@ from pathlib import Path
 import direct_agents
 from stack_under_test import Client, repository, running_stack
 
+from runyard_stack.testing_model import scripted_model
+
 PROMPT = "[[script: tokens 50]]"
 
 
@@ -42,7 +44,7 @@ async def measure(sessions: int, runs: int) -> None:
             began = time.perf_counter()
             await asyncio.gather(*(converse(session) for session in identifiers))
             rate = sessions * runs / (time.perf_counter() - began)
-    with direct_agents.scripted_model() as model, repository() as folder:
+    with scripted_model() as model, repository() as folder:
         floor = await bare_floor(model, folder, sessions, 4)
     completed = ends.count("run.completed")
     print(

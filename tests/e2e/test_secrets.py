@@ -2,7 +2,6 @@
 
 import asyncio
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,6 @@ import pytest_asyncio
 from runyard_events import EventLog, connect
 from runyard_stack.accounts import STACK
 from runyard_stack.credentials import read_credentials
-from runyard_stack.embedded.ports import free_port
 from runyard_stack.embedded.postgres import postgres_folder
 
 if TYPE_CHECKING:
@@ -26,26 +24,15 @@ AGENTS = ("codex", "claude")
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[str]:
-    """A provider outside the stack: the scripted model as a server of its own."""
-    port = free_port()
-    argv = [sys.executable, "-m", "runyard_llm_gateway.providers.scripted", "--port", str(port)]
-    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    process.wait(10)
-
-
-@pytest.fixture(scope="module")
-def stack(data_folder_of_module: Path, new_stack: Any, provider: str) -> Iterator["Stack"]:
+def stack(data_folder_of_module: Path, new_stack: Any, model_url: str) -> Iterator["Stack"]:
     """A stack with a provider's key."""
     keys = {
         "OPENAI_API_KEY": CANARY,
-        "OPENAI_BASE_URL": f"{provider}/v1",
+        "OPENAI_BASE_URL": f"{model_url}/v1",
         "ANTHROPIC_API_KEY": CANARY,
-        "ANTHROPIC_BASE_URL": provider,
+        "ANTHROPIC_BASE_URL": model_url,
         "GEMINI_API_KEY": CANARY,
-        "GOOGLE_GEMINI_BASE_URL": provider,
+        "GOOGLE_GEMINI_BASE_URL": model_url,
     }
     one = new_stack(data_folder_of_module, **keys)
     one.up()

@@ -1,14 +1,10 @@
-"""The real agents, offline: a bench, and the scripted model as a server of its own."""
+"""A bench with the real agents, offline."""
 
-import socket
-import subprocess
-import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from nats.aio.client import Client
 
@@ -16,24 +12,6 @@ from runyard_runner.adapter import AgentsByType
 from runyard_runner.testbench import KEY, Bench, MakeBench, make_bench
 from runyard_runner_acp.adapters.agent import agents
 from runyard_runner_acp.settings import Settings
-
-
-@pytest.fixture(scope="session")
-def model_url() -> Iterator[str]:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    command = [sys.executable, "-m", "runyard_llm_gateway.providers.scripted", "--port", str(port)]
-    process = subprocess.Popen(command)
-    url = f"http://127.0.0.1:{port}"
-    transport = httpx.HTTPTransport(retries=10)
-    try:
-        with httpx.Client(transport=transport) as client:
-            client.get(f"{url}/v1/models")
-        yield url
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @pytest.fixture

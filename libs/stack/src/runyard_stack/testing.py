@@ -25,6 +25,7 @@ from runyard_stack.embedded.nats import NatsServer
 from runyard_stack.embedded.ports import free_port, is_free
 from runyard_stack.embedded.postgres import PostgresServer
 from runyard_stack.layout import OFFSETS, Layout
+from runyard_stack.testing_model import scripted_model
 
 if TYPE_CHECKING:
     from runyard_events.log import EventLog
@@ -202,6 +203,13 @@ async def database_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
     await clone_database(postgres_server, TEMPLATE, name, ROLE)
     yield postgres_server.url(name, ROLE, ROLE)
     await drop_database(postgres_server, name)
+
+
+@pytest.fixture(scope="session")
+def model_url() -> Iterator[str]:
+    """The scripted model, outside any stack."""
+    with scripted_model() as url:
+        yield url
 
 
 @pytest.fixture
