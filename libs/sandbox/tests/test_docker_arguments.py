@@ -51,6 +51,18 @@ def test_every_container_has_the_whole_profile() -> None:
     assert host["RestartPolicy"] == {"Name": "no"}
 
 
+def test_places_of_its_own_are_fresh_or_empty() -> None:
+    body = arguments(volumes=("/app/node_modules",), scratch=("/data",))
+    assert body["Volumes"] == {"/app/node_modules": {}}
+    assert body["HostConfig"]["Tmpfs"]["/data"].startswith("rw,nosuid,nodev,exec,mode=1777,size=")
+
+
+def test_one_of_a_group_is_known_by_its_alias_there() -> None:
+    body = arguments(group="runyard-preview-x-1", alias="db")
+    assert body["NetworkingConfig"]["EndpointsConfig"][PLACE.network]["Aliases"] == ["db"]
+    assert (body["Labels"]["runyard.group"], body["Labels"]["runyard.alias"]) == ("runyard-preview-x-1", "db")
+
+
 def test_it_is_labelled_with_whose_it_is() -> None:
     labels = arguments(expires_at=datetime(2030, 1, 2, tzinfo=UTC))["Labels"]
     assert labels == {

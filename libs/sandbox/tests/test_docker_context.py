@@ -3,11 +3,12 @@
 import os
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from runyard_sandbox.builds import BuildFailed
-from runyard_sandbox.docker.context import Ignore, pack
+from runyard_sandbox.builds import Build, BuildFailed
+from runyard_sandbox.docker.context import Ignore, pack, read_below
 
 MIB = 1024**2
 
@@ -20,8 +21,12 @@ def _project(folder: Path, **files: str) -> Path:
     return folder
 
 
-def _packed(folder: Path) -> dict[str, tarfile.TarInfo]:
-    packed, _ = pack(folder, MIB)
+def _order(folder: Path, **how: Any) -> Build:
+    return Build(folder=folder, tenant_id="t", owner_id="o", epoch=1, most_context_bytes=MIB, **how)
+
+
+def _packed(folder: Path, **how: Any) -> dict[str, tarfile.TarInfo]:
+    packed, _ = pack(_order(folder, **how))
     with packed, tarfile.open(fileobj=packed) as tar:
         return {entry.name: entry for entry in tar}
 
@@ -66,13 +71,50 @@ def test_a_file_that_becomes_a_link_while_it_is_read_is_not_followed(
 
     monkeypatch.setattr(os, "stat", swaps)
     with pytest.raises(BuildFailed, match="cannot be read"):
-        pack(project, MIB)
+        pack(_order(project))
+
+
+def test_files_and_dockerfile_may_be_of_folders_below(tmp_path: Path) -> None:
+    files = {"api/docker/web": "FROM scratch\n", "api/.dockerignore": "docker\n", "api/docker/x": "1", "other": "1"}
+    project = _project(tmp_path, **files)
+    found = _packed(project, within="api", dockerfile="docker/web")
+    assert {"docker/web", ".dockerignore"} <= found.keys()
+    assert not {"docker/x", "other"} & found.keys()
+
+
+def test_an_image_of_no_files_gets_none(tmp_path: Path) -> None:
+    packed, dockerfile = pack(_order(_project(tmp_path), within=None, steps="FROM scratch\n"))
+    with packed, tarfile.open(fileobj=packed) as tar:
+        assert tar.getnames() == [dockerfile]
+
+
+def test_no_file_stands_in_for_steps_that_are_given(tmp_path: Path) -> None:
+    project = _project(tmp_path, **{".runyard.Dockerfile": "FROM other\n"})
+    packed, dockerfile = pack(_order(project, steps="FROM scratch\n"))
+    with packed, tarfile.open(fileobj=packed) as tar:
+        assert tar.getnames().count(dockerfile) == 1
+        text = tar.extractfile(dockerfile)
+        assert text is not None
+        assert text.read() == b"FROM scratch\n"
+
+
+@pytest.mark.parametrize("how", [{"within": "link"}, {"within": "link/web"}, {"dockerfile": "link/web/Dockerfile"}])
+def test_no_part_of_the_way_to_files_is_a_link(tmp_path: Path, how: dict[str, str]) -> None:
+    _project(tmp_path / "outside/web")
+    _project(tmp_path / "outside")
+    project = _project(tmp_path / "project")
+    (project / "link").symlink_to(tmp_path / "outside")
+    with pytest.raises(BuildFailed, match="cannot be read"):
+        pack(_order(project, **how))
+    assert read_below(project, "link/Dockerfile", MIB) is None
+    assert read_below(project, "Dockerfile", 4) == b"FROM"
+    assert read_below(project, "nothing", 4) is None
 
 
 def test_a_dockerfile_that_is_a_link_is_none(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").symlink_to("/etc/passwd")
     with pytest.raises(BuildFailed, match="no Dockerfile"):
-        pack(tmp_path, MIB)
+        pack(_order(tmp_path))
 
 
 def test_what_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
@@ -80,7 +122,7 @@ def test_what_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with (project / "large").open("wb") as file:
         file.truncate(10 * 1024**4)
     with pytest.raises(BuildFailed, match=r"larger than the 1 MiB .*\.dockerignore"):
-        pack(project, MIB)
+        pack(_order(project))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""Images made of a project's own Dockerfile, where an engine can make them within limits and on a network of ours."""
+"""Images made of a project's own files, where an engine can make them within limits and on a network of ours."""
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,16 @@ class Build:
     """An image that is wanted: of which files, for whom, and for which of the owner's starts."""
 
     folder: Path
+    within: str | None = ""
+    """Where in the folder the files are, relative; None: the image is made of no files at all."""
+    dockerfile: str | None = None
+    """Which of those files, relative; None: the usual names."""
+    steps: str | None = None
+    """A Dockerfile's text, instead of a file's."""
+    target: str | None = None
+    arguments: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    part: str = ""
+    """Which of the owner's images, where one start has several."""
     tenant_id: str
     owner_id: str
     epoch: int
@@ -32,6 +42,8 @@ class Image:
     """`uid:gid` that it names itself; None: none, root, or one that has no number."""
     ports: tuple[int, ...]
     """TCP ports that it says it listens on."""
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
 
 
 class BuildFailed(SandboxFault):
@@ -54,8 +66,8 @@ class Builder(Protocol):
         """
         ...
 
-    async def built(self, owner_id: str, epoch: int) -> Image | None:
-        """The image of one of an owner's starts.
+    async def built(self, owner_id: str, epoch: int, of: str = "") -> Image | None:
+        """The image of one of an owner's starts, or of one part of it.
 
         Raises:
             BuildFailed: it is one that no container may be made of.

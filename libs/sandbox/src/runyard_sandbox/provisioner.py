@@ -39,6 +39,8 @@ class Limits:
 
 AGENT_LIMITS = Limits(2 * GIB, 1.0, reserved_memory_bytes=512 * MIB, reserved_cpus=0.25)
 PREVIEW_LIMITS = Limits(1 * GIB, 0.5, reserved_memory_bytes=256 * MIB, reserved_cpus=0.1)
+BESIDE_LIMITS = Limits(512 * MIB, 0.25, reserved_memory_bytes=128 * MIB, reserved_cpus=0.05)
+"""Of each container that a preview needs besides its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,13 @@ class Spec:
     """None: the image's own."""
     env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     mounts: tuple[Mount, ...] = ()
+    volumes: tuple[str, ...] = ()
+    """Places inside that are its own, beginning with what the image has there (containers of Docker)."""
+    scratch: tuple[str, ...] = ()
+    """Places inside that begin empty, in memory that counts towards its limit (containers of Docker)."""
+    group: str | None = None
+    """Those of one group share a network, on which each is known by its alias (containers of Docker)."""
+    alias: str | None = None
     working_directory: str | None = None
     user: str | None = None
     """`uid:gid`, never 0; None: the provisioner's own."""
@@ -109,6 +118,7 @@ class Sandbox:
     """None: it has no health check, or none has ended yet."""
     outdated: bool = False
     """At rest, and the name of its image stands for another one by now: `find` says so where the engine knows it."""
+    alias: str | None = None
     created_at: datetime | None = None
     addresses: Mapping[int, str] = field(default_factory=dict[int, str])
     """Port inside -> `host:port` where the platform reaches it."""

@@ -55,9 +55,13 @@ def create_arguments(
         body |= {"Entrypoint": [spec.command[0]], "Cmd": list(spec.command[1:])}
     if spec.working_directory is not None:
         body["WorkingDir"] = spec.working_directory
+    if spec.volumes:
+        # Without a name: removed with the container.
+        body["Volumes"] = {volume: {} for volume in spec.volumes}
     if place is not None:
         body["Hostname"] = f"sandbox-{spec.owner_id[:8]}"
-        endpoint = {"IPAMConfig": {"IPv4Address": place.address}}
+        aliases = {} if spec.alias is None else {"Aliases": [spec.alias]}
+        endpoint = {"IPAMConfig": {"IPv4Address": place.address}, **aliases}
         body["NetworkingConfig"] = {"EndpointsConfig": {place.network: endpoint}}
     return body
 
@@ -65,6 +69,7 @@ def create_arguments(
 def _host(spec: Spec, *, user: str, init: bool, place: Place | None) -> dict[str, Any]:
     limits = spec.limits
     uid, gid = user.split(":")
+    temporary = f"rw,nosuid,nodev,exec,mode=1777,size={limits.temporary_bytes}"
     host: dict[str, Any] = {
         "Memory": limits.memory_bytes,
         "MemorySwap": limits.memory_bytes,
@@ -75,7 +80,7 @@ def _host(spec: Spec, *, user: str, init: bool, place: Place | None) -> dict[str
         "Privileged": False,
         "ReadonlyRootfs": spec.read_only_root,
         "Tmpfs": {
-            "/tmp": f"rw,nosuid,nodev,exec,mode=1777,size={limits.temporary_bytes}",  # noqa: S108
+            **dict.fromkeys(("/tmp", *spec.scratch), temporary),  # noqa: S108
             "/run/secrets": f"rw,nosuid,nodev,noexec,mode=0700,uid={uid},gid={gid},size={_SECRETS_BYTES}",
         },
         "Mounts": [_mount(mount) for mount in spec.mounts],

@@ -11,15 +11,17 @@ import re
 import stat
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 from typing import IO
 
-from runyard_sandbox.builds import BuildFailed
+from runyard_sandbox.builds import Build, BuildFailed
 from runyard_sandbox.provisioner import MIB
 
 DOCKERFILES = ("Dockerfile", "Containerfile")
 _IGNORED = ".dockerignore"
+_STEPS = ".runyard.Dockerfile"
+"""A Dockerfile that is none of the files."""
 _ALWAYS_IGNORED = ".git"
 """It says where on this host the repository is, or is the repository with all of its past."""
 _IGNORE_BYTES = 64 * 1024
@@ -44,15 +46,15 @@ class Ignore:
         return left_out
 
 
-def pack(folder: Path, most_bytes: int) -> tuple[IO[bytes], str]:
+def pack(order: Build) -> tuple[IO[bytes], str]:
     """The tar, read from its beginning, and which of its files is the Dockerfile.
 
     Raises:
-        BuildFailed: the folder is too large, has no Dockerfile, or cannot be read.
+        BuildFailed: the files are too large, have no Dockerfile, or cannot be read.
     """
     packed = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's to close
     try:
-        dockerfile = _pack(folder, packed, most_bytes)
+        dockerfile = _pack(order, packed)
     except OSError as error:
         packed.close()
         raise BuildFailed(f"The project's files cannot be read: {error.strerror or error}") from None
@@ -63,28 +65,87 @@ def pack(folder: Path, most_bytes: int) -> tuple[IO[bytes], str]:
     return packed, dockerfile
 
 
-def _pack(folder: Path, packed: IO[bytes], most_bytes: int) -> str:
-    top = os.open(folder, _OPEN | os.O_DIRECTORY)
+def read_below(folder: Path, path: str, most_bytes: int) -> bytes | None:
+    """One of a project's files, found through no link; None: there is none that is a file of its own.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    *above, name = path.split("/")
     try:
-        dockerfile = next((name for name in DOCKERFILES if _is_file(top, name)), None)
-        if dockerfile is None:
-            raise BuildFailed("There is no Dockerfile that is a file of the project's own.")
-        ignore = Ignore(_text(top, _IGNORED))
-        total = 0
-        with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            for count, (path, name, holder) in enumerate(_wanted(top, ignore, keep={dockerfile, _IGNORED})):
-                total += _add(tar, path, name, holder, most_bytes - total)
-                if total > most_bytes or count >= _MOST_ENTRIES:
-                    raise BuildFailed(
-                        f"The project is larger than the {most_bytes // MIB} MiB or {_MOST_ENTRIES:,} files that an "
-                        "image may be built of. Name what it does not need in .dockerignore."
-                    )
-        return dockerfile
+        holder = _opened(folder, above)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        if not _is_file(holder, name):
+            return None
+        with os.fdopen(os.open(name, _OPEN, dir_fd=holder), "rb") as file:
+            return file.read(most_bytes)
     finally:
-        os.close(top)
+        os.close(holder)
 
 
-def _wanted(top: int, ignore: Ignore, keep: set[str]) -> Iterator[tuple[str, str, int]]:
+def _pack(order: Build, packed: IO[bytes]) -> str:
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        if order.within is None:
+            return _add_steps(tar, order.steps or "")
+        top = _opened(order.folder, order.within.split("/") if order.within else [])
+        try:
+            return _pack_files(order, top, tar)
+        finally:
+            os.close(top)
+
+
+def _pack_files(order: Build, top: int, tar: tarfile.TarFile) -> str:
+    most_bytes, total = order.most_context_bytes, 0
+    dockerfile = _add_steps(tar, order.steps) if order.steps is not None else _dockerfile(order, top)
+    keep = {_IGNORED, dockerfile, *(str(above) for above in PurePosixPath(dockerfile).parents)}
+    for count, (path, name, holder) in enumerate(_wanted(top, Ignore(_text(top, _IGNORED)), keep)):
+        if path == _STEPS:
+            continue
+        total += _add(tar, path, name, holder, most_bytes - total)
+        if total > most_bytes or count >= _MOST_ENTRIES:
+            raise BuildFailed(
+                f"The project is larger than the {most_bytes // MIB} MiB or {_MOST_ENTRIES:,} files that an "
+                "image may be built of. Name what it does not need in .dockerignore."
+            )
+    return dockerfile
+
+
+def _dockerfile(order: Build, top: int) -> str:
+    if order.dockerfile is None:
+        found = next((name for name in DOCKERFILES if _is_file(top, name)), None)
+    else:
+        *above, name = order.dockerfile.split("/")
+        holder = _opened(".", above, top)
+        found = order.dockerfile if _is_file(holder, name) else None
+        os.close(holder)
+    if found is None:
+        raise BuildFailed(f"There is no {order.dockerfile or 'Dockerfile'} that is a file of the project's own.")
+    return found
+
+
+def _add_steps(tar: tarfile.TarFile, steps: str) -> str:
+    text = steps.encode()
+    entry = tarfile.TarInfo(_STEPS)
+    entry.size = len(text)
+    tar.addfile(entry, io.BytesIO(text))
+    return _STEPS
+
+
+def _opened(folder: Path | str, below: Sequence[str], at: int | None = None) -> int:
+    """The open folder; of what is below it no part may be a link."""
+    holder = os.open(folder, _OPEN | os.O_DIRECTORY, dir_fd=at)
+    for name in below:
+        try:
+            inner = os.open(name, _OPEN | os.O_DIRECTORY, dir_fd=holder)
+        finally:
+            os.close(holder)
+        holder = inner
+    return holder
+
+
+def _wanted(top: int, ignore: Ignore, keep: Collection[str]) -> Iterator[tuple[str, str, int]]:
     """Path in the tar, name, and the open folder that holds it."""
     for root, folders, files, holder in os.fwalk(".", topdown=True, follow_symlinks=False, dir_fd=top):
         base = root.removeprefix(".").removeprefix("/")

@@ -19,7 +19,7 @@ import structlog
 from runyard_sandbox.builds import Build, BuildFailed, Image
 from runyard_sandbox.docker.context import pack
 from runyard_sandbox.docker.engine import Engine, Json, Refused, labelled, part
-from runyard_sandbox.docker.labels import EPOCH, IMAGE, OURS, OWNER, SANDBOX, TENANT, epoch_of, of_kind
+from runyard_sandbox.docker.labels import EPOCH, IMAGE, OURS, OWNER, PART, SANDBOX, TENANT, epoch_of, of_kind
 from runyard_sandbox.docker.settings import EGRESS_PORT
 from runyard_sandbox.docker.streams import Streams
 from runyard_sandbox.docker.subnets import Slot
@@ -55,7 +55,7 @@ class Images:
         Raises:
             BuildFailed, ProvisionFailed, EngineAway.
         """
-        context, dockerfile = await asyncio.to_thread(pack, order.folder, order.most_context_bytes)
+        context, dockerfile = await asyncio.to_thread(pack, order)
         self._fresh.add((order.owner_id, order.epoch))
         began, seen, last = datetime.now(UTC) - _CLOCKS, dict[str, None](), deque[str](maxlen=_LAST_LINES)
         is_built = False
@@ -77,13 +77,13 @@ class Images:
                 self._fresh.discard((order.owner_id, order.epoch))
                 await self._clear(list(seen), began)
 
-    async def built(self, owner_id: str, epoch: int) -> Image | None:
-        """The newest image of this start.
+    async def built(self, owner_id: str, epoch: int, of: str = "") -> Image | None:
+        """The newest image of this start, or of one part of it.
 
         Raises:
             BuildFailed: it carries labels that are ours to give.
         """
-        labels = self._kind | {OWNER: owner_id, EPOCH: str(epoch)}
+        labels = self._kind | {OWNER: owner_id, EPOCH: str(epoch), PART: of}
         found = sorted(await self._engine.images(labelled(labels)), key=lambda one: int(one["Created"]))
         if not found or (data := await self._engine.inspect_image(str(found[-1]["Id"]))) is None:
             return None
@@ -92,7 +92,13 @@ class Images:
         if foreign:
             # A container has its image's labels too, and by its labels it is known.
             raise BuildFailed(f"The image has labels that only Runyard gives: {', '.join(sorted(foreign))[:200]}.")
-        return Image(str(data["Id"]), _user(str(config.get("User") or "")), _ports(part(config, "ExposedPorts")))
+        return Image(
+            str(data["Id"]),
+            _user(str(config.get("User") or "")),
+            _ports(part(config, "ExposedPorts")),
+            entrypoint=tuple(config.get("Entrypoint") or ()),
+            command=tuple(config.get("Cmd") or ()),
+        )
 
     async def forget(self, owner_id: str, *, keep: int | None = None) -> None:
         """Removes an owner's images; those that a container still has stay for the next time."""
@@ -141,7 +147,12 @@ class Images:
         proxy, direct = f"http://{slot.proxy}:{EGRESS_PORT}", f"{PROXY_NAME},{slot.proxy},localhost,127.0.0.1,::1"
         names = {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, "NO_PROXY": direct}
         memory = str(order.limits.memory_bytes)
-        labels = self._kind | {TENANT: order.tenant_id, OWNER: order.owner_id, EPOCH: str(order.epoch)}
+        labels = self._kind | {
+            TENANT: order.tenant_id,
+            OWNER: order.owner_id,
+            EPOCH: str(order.epoch),
+            PART: order.part,
+        }
         return {
             "version": "1",
             "dockerfile": dockerfile,
@@ -154,8 +165,9 @@ class Images:
             "cpuperiod": str(_PERIOD),
             "cpuquota": str(round(order.limits.cpus * _PERIOD)),
             # Predefined arguments: they are neither kept in the image nor asked for when a step is found again.
-            "buildargs": json.dumps(names | {name.lower(): value for name, value in names.items()}),
+            "buildargs": json.dumps({**order.arguments, **names, **{name.lower(): names[name] for name in names}}),
             "labels": json.dumps(labels),
+            **({} if order.target is None else {"target": order.target}),
         }
 
 

@@ -12,6 +12,9 @@ TENANT = "runyard.tenant"
 OWNER = "runyard.owner"
 PURPOSE = "runyard.purpose"
 EPOCH = "runyard.epoch"
+PART = "runyard.part"
+GROUP = "runyard.group"
+ALIAS = "runyard.alias"
 EXPIRES = "runyard.expires"
 NETWORK = "runyard.network"
 ADDRESS = "runyard.address"
@@ -46,6 +49,7 @@ def of_spec(installation: str, spec: Spec) -> dict[str, str]:
         PURPOSE: spec.purpose,
         EPOCH: str(spec.epoch),
     }
+    labels |= {key: value for key, value in ((GROUP, spec.group), (ALIAS, spec.alias)) if value is not None}
     if spec.expires_at is not None:
         labels[EXPIRES] = spec.expires_at.isoformat()
     return labels

@@ -12,7 +12,7 @@ from runyard_sandbox.docker.containers import Containers
 from runyard_sandbox.docker.engine import Engine, Json, Refused, labelled, part
 from runyard_sandbox.docker.execs import run_inside
 from runyard_sandbox.docker.images import Images
-from runyard_sandbox.docker.labels import ADDRESS, NETWORK, SANDBOX, of_kind
+from runyard_sandbox.docker.labels import ADDRESS, GROUP, NETWORK, SANDBOX, of_kind
 from runyard_sandbox.docker.leftovers import Leftover, Leftovers
 from runyard_sandbox.docker.reading import from_inspection, from_stats, from_summary
 from runyard_sandbox.docker.settings import DockerSettings
@@ -137,7 +137,7 @@ class DockerProvisioner:
             return
         await self._containers.remove(name)
         if self._around is not None:
-            await self._around.take_back(name, _network(data))
+            await self._around.take_back(name, _network(data), part(data, "Config", "Labels").get(GROUP))
 
     async def find(self, name: str) -> Sandbox | None:
         """One of them as it is now."""
@@ -213,12 +213,12 @@ class DockerProvisioner:
         try:
             data = await self._containers.make(spec, place)
         except BaseException:
-            await around.take_back(spec.name, place.network)
+            await around.take_back(spec.name, place.network, spec.group)
             raise
         if _network(data) == place.network:
             around.settle(place)
         else:  # somebody with the same task was faster
-            await around.take_back(spec.name, place.network)
+            await around.take_back(spec.name, place.network, spec.group)
         return data
 
     async def _dismantle(self, around: Surroundings) -> None:

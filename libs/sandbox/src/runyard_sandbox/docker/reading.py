@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import cast
 
 from runyard_sandbox.docker.engine import Json, part
-from runyard_sandbox.docker.labels import OWNER, TENANT, epoch_of, pages_of, purpose_of
+from runyard_sandbox.docker.labels import ALIAS, OWNER, TENANT, epoch_of, pages_of, purpose_of
 from runyard_sandbox.provisioner import Sandbox, Stats, Status
 from runyard_sandbox.timestamps import STAMPED, moment
 
@@ -103,6 +103,7 @@ def _sandbox(
         exit_code=exit_code,
         out_of_memory=out_of_memory,
         healthy=healthy,
+        alias=labels.get(ALIAS),
         created_at=created_at,
         addresses={inside: f"{page_address}:{here}" for inside, here in pages_of(labels).items()},
     )

@@ -13,7 +13,7 @@ _SMALLEST_PREFIX, _LARGEST_PREFIX = 16, 29
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A network for one sandbox. The first address is the engine's, which gives it to nobody."""
+    """A network for one sandbox, or one group of them. The first address is the engine's, which gives it to nobody."""
 
     network: str
     subnet: IPv4Network
@@ -25,8 +25,13 @@ class Slot:
 
     @property
     def sandbox(self) -> str:
-        """The sandbox's."""
+        """The sandbox's, or that of the first of a group."""
         return str(self.subnet[_SANDBOX_AT])
+
+    @property
+    def sandboxes(self) -> list[str]:
+        """Those of all that a group can have; the last address of a network is nobody's."""
+        return [str(self.subnet[at]) for at in range(_SANDBOX_AT, min(self.subnet.num_addresses, 16) - 1)]
 
 
 def slot_of(network: Json) -> Slot | None:

@@ -10,7 +10,7 @@ import structlog
 from runyard_sandbox.docker.arguments import Place
 from runyard_sandbox.docker.doorway import Doorway
 from runyard_sandbox.docker.engine import Engine, Json, Refused, labelled, part
-from runyard_sandbox.docker.labels import ADDRESS, NETWORK, SANDBOX, of_kind, pages_of
+from runyard_sandbox.docker.labels import ADDRESS, GROUP, NETWORK, SANDBOX, of_kind, pages_of
 from runyard_sandbox.docker.networks import Networks
 from runyard_sandbox.docker.pages import Pages
 from runyard_sandbox.docker.settings import DockerSettings, NetworkSettings
@@ -41,21 +41,33 @@ class Surroundings:
         self._lent: dict[Slot, Tenancy] = {}
 
     async def give(self, spec: Spec) -> Place:
-        """A place for a new container.
+        """A place for a new container, on the network of its group if that has one already.
 
         Raises:
             ProvisionFailed: none can be had.
         """
         await self._doorway.ensure()
         summaries = await self._engine.containers(self._filter)
-        slot = await self._networks.take(_networks_of(summaries))
+        slot, address = await self._shared(spec, summaries)
         taken = [here for each in summaries for here in pages_of(part(each, "Labels")).values()]
         try:
-            pages = await self._pages.give(spec.name, slot.sandbox, spec.ports, taken)
+            pages = await self._pages.give(spec.name, address, spec.ports, taken)
         except BaseException:
-            await self._networks.give_back(slot.network)
+            await self.take_back(spec.name, slot.network, spec.group)
             raise
-        return Place(network=slot.network, address=slot.sandbox, proxy=slot.proxy, pages=pages)
+        return Place(network=slot.network, address=address, proxy=slot.proxy, pages=pages)
+
+    async def _shared(self, spec: Spec, summaries: Sequence[Json]) -> tuple[Slot, str]:
+        siblings = _of_group(summaries, spec.group)
+        if not siblings:
+            slot = await self._networks.take(_networks_of(summaries))
+            return slot, slot.sandbox
+        network, used = siblings[0].get(NETWORK), {one.get(ADDRESS) for one in siblings}
+        slot = next((one for one in await self._networks.all() if one.network == network), None)
+        address = next((one for one in slot.sandboxes if one not in used), None) if slot else None
+        if slot is None or address is None:
+            raise ProvisionFailed(f"there is no place for {spec.alias or spec.name} on the network of its group")
+        return slot, address
 
     def settle(self, place: Place) -> None:
         """The container is there and says itself what it has."""
@@ -82,9 +94,11 @@ class Surroundings:
         found = ip_address(address)
         return next((whose for slot, whose in self._lent.items() if found in slot.subnet), None)
 
-    async def take_back(self, name: str, network: str | None) -> None:
-        """What a container had that is gone."""
+    async def take_back(self, name: str, network: str | None, group: str | None = None) -> None:
+        """What a container had that is gone; the network of a group only with the last of it."""
         self._pages.close(name)
+        if group is not None and _of_group(await self._engine.containers(self._filter), group):
+            return
         if network is not None:
             await self._networks.give_back(network)
 
@@ -134,6 +148,12 @@ class Surroundings:
 
 def _networks_of(summaries: Sequence[Json]) -> set[str]:
     return {name for each in summaries if (name := part(each, "Labels").get(NETWORK)) is not None}
+
+
+def _of_group(summaries: Sequence[Json], group: str | None) -> list[Json]:
+    """The labels of those containers that are of it."""
+    found = [part(each, "Labels") for each in summaries]
+    return [labels for labels in found if group is not None and labels.get(GROUP) == group]
 
 
 def _pages(labels: Mapping[str, str]) -> tuple[str, Mapping[int, int]]:
