@@ -5,7 +5,7 @@ import os
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -62,11 +62,12 @@ class Day:
         self.runs: list[tuple[str, str]] = []
         self._replicas = [AsyncExitStack(), AsyncExitStack()]
 
-    async def begin(self) -> None:
+    async def __aenter__(self) -> Self:
         for number in range(len(self._replicas)):
             await self._restart(number)
+        return self
 
-    async def end(self) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for replica in self._replicas:
             await replica.aclose()
 
@@ -109,26 +110,25 @@ class Day:
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_each_run_ends_once_and_nothing_is_left(yard: Yard, seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 - a day that can be had again, as far as time allows
-    trouble, day = Trouble(yard, dice), Day(yard, dice)
-    await day.begin()
-    for _ in range(ROUNDS):
-        await day.happen(dice.choice(HAPPENINGS))
-        await asyncio.sleep(dice.random() / 10)
-    trouble.is_on = False
+    trouble = Trouble(yard, dice)
+    async with Day(yard, dice) as day:
+        for _ in range(ROUNDS):
+            await day.happen(dice.choice(HAPPENINGS))
+            await asyncio.sleep(dice.random() / 10)
+        trouble.is_on = False
 
-    async def all_have_ended() -> bool:
-        return all(await day.ends())
+        async def all_have_ended() -> bool:
+            return all(await day.ends())
 
-    await until(all_have_ended)
-    assert set(await day.ends()) == {1}
-    assert set(yard.engine.most_at_once.values()) == {1}
+        await until(all_have_ended)
+        assert set(await day.ends()) == {1}
+        assert set(yard.engine.most_at_once.values()) == {1}
 
-    for session_id in day.sessions:
-        await yard.world.ask(DeleteSession(session_id=session_id))
-    homes = yard.settings.agents_root / "sandbox"
+        for session_id in day.sessions:
+            await yard.world.ask(DeleteSession(session_id=session_id))
+        homes = yard.settings.agents_root / "sandbox"
 
-    async def nothing_is_left() -> bool:
-        return not (yard.engine.held or list(homes.iterdir()) or await sandbox_queues(yard.client))
+        async def nothing_is_left() -> bool:
+            return not (yard.engine.held or list(homes.iterdir()) or await sandbox_queues(yard.client))
 
-    await until(nothing_is_left)
-    await day.end()
+        await until(nothing_is_left)
