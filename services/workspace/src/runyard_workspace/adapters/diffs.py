@@ -67,5 +67,5 @@ class Diffs:
 
 
 def _without_index(at: Place) -> Place:
-    """Trees are compared, so a damaged index must not matter; the worktree stays, for its attributes."""
-    return replace(at, git_dir=None, index=at.common_dir / "no-index")
+    """Trees are compared: neither a damaged index nor what lies in the worktree by now must matter."""
+    return replace(at, git_dir=None, work_tree=None, index=at.common_dir / "no-index")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from runyard_workspace.adapters.git_environment import git_environment
 from runyard_workspace.adapters.place import Place
+from runyard_workspace.adapters.stalls import stalled, what_stalls
 
 TAIL = 16 * 1024
 CHUNK = 64 * 1024
@@ -44,6 +45,10 @@ class GitError(Exception):
 
 class GitTimeout(GitError):
     """Git did not end in time and was killed."""
+
+
+class GitStalled(GitTimeout):
+    """Git waited for a file of the worktree that would not be read, and was killed. `stderr` says what it may be."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +84,14 @@ class Git:
         Raises:
             GitError: it ended with another status than 0.
             GitTimeout: it did not end within `timeout` seconds.
+            GitStalled: it waited for a file of the worktree.
         """
         environment = {**(at.environment() if at else {}), **(env or {})}
         async with self.start(
             *args, env=environment, settings=settings, stdin=stdin is not None, memory=memory
         ) as process:
             try:
-                async with asyncio.timeout(timeout or self.timeout):
+                async with asyncio.timeout(timeout or self.timeout), _not_stalling(process, args[0], at):
                     out, err = await _communicate(process, stdin, limit)
                     cut = limit is not None and len(out) > limit
                     if cut:
@@ -163,6 +169,26 @@ def kill_group(process: asyncio.subprocess.Process) -> None:
     """Kills a process and everything in its group. Helpers of Git (https, index-pack) live there too."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+@asynccontextmanager
+async def _not_stalling(process: asyncio.subprocess.Process, command: str, at: Place | None) -> AsyncGenerator[None]:
+    """Kills Git when it waits for a file of the worktree that it works in.
+
+    Raises:
+        GitStalled: at the end of the block, if that has happened.
+    """
+    if at is None or at.work_tree is None:
+        yield
+        return
+    watch = asyncio.ensure_future(stalled(process.pid))
+    watch.add_done_callback(lambda watched: None if watched.cancelled() else kill_group(process))
+    try:
+        yield
+    finally:
+        watch.cancel()
+    if watch.done() and not watch.cancelled():
+        raise GitStalled(command, None, await asyncio.to_thread(what_stalls, at.work_tree))
 
 
 async def _communicate(

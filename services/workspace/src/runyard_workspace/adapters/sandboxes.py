@@ -20,7 +20,7 @@ from runyard_chassis import get_logger
 from runyard_chassis.folders import remove_folder
 from runyard_workspace.adapters.branches import HEADS, Branches
 from runyard_workspace.adapters.clean_room import CleanRooms, lay_out
-from runyard_workspace.adapters.git import Git, GitError
+from runyard_workspace.adapters.git import Git, GitError, GitStalled
 from runyard_workspace.adapters.git_folder import GitFolder
 from runyard_workspace.adapters.owners import Owner, give
 from runyard_workspace.adapters.place import Place
@@ -146,8 +146,7 @@ class Sandboxes:
         if made:
             await self._make(place, origin, commit)
         if await asyncio.to_thread(_hand_over, place, owner):
-            # What has another owner counts as changed for Git, until it has looked.
-            await self._git.output("update-index", "-q", "--refresh", at=place.at, timeout=self._seconds)
+            await self._look_anew(place)
         return made
 
     async def release(self, place: SandboxPlace) -> None:
@@ -157,12 +156,22 @@ class Sandboxes:
             OSError: the disk refuses.
         """
         if await asyncio.to_thread(_take_back, place):
-            await self._git.output("update-index", "-q", "--refresh", at=place.at, timeout=self._seconds)
+            await self._look_anew(place)
         await asyncio.to_thread(remove_folder, place.folder)
 
     async def drop(self, place: SandboxPlace) -> None:
         """Takes the directory away."""
         await asyncio.to_thread(remove_folder, place.folder)
+
+    async def _look_anew(self, place: SandboxPlace) -> None:
+        """What has another owner counts as changed for Git, until it has looked: slower, and not wrong.
+
+        So a file that cannot be read does not keep the session from the container in which it can be removed.
+        """
+        try:
+            await self._git.output("update-index", "-q", "--refresh", at=place.at, timeout=self._seconds)
+        except GitStalled as error:
+            _log.warning("sandbox.index_not_refreshed", reason=error.last_words)
 
     async def _make(self, place: SandboxPlace, origin: str | None, commit: str | None) -> None:
         refs, head, object_format = await asyncio.gather(

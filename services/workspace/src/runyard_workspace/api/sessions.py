@@ -1,5 +1,7 @@
 """From a session's id in a request to its files: the one place where the caller's right to them is decided."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +9,9 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from runyard_chassis import Conflict
 from runyard_workspace.adapters.diffs import Diff, Diffs
+from runyard_workspace.adapters.git import GitStalled
 from runyard_workspace.adapters.listing import Listing, Page
 from runyard_workspace.adapters.place import Place
 from runyard_workspace.adapters.snapshots import Snapshots
@@ -57,21 +61,24 @@ class SessionTrees:
     ) -> Page:
         """A page of the list of a session's files. Raises as `files` does."""
         worktree = await self.views.open_worktree(tenant, session)
-        return await self.listing.page(
-            self.place(worktree), self._tree(worktree), folder=folder, ignored=ignored, after=after, limit=limit
-        )
+        with _stalls_told():
+            return await self.listing.page(
+                self.place(worktree), self._tree(worktree), folder=folder, ignored=ignored, after=after, limit=limit
+            )
 
     async def diff_to_now(self, worktree: Worktree, old: str) -> tuple[Diff, tuple[str, ...]]:
         """What has changed between a commit and the files as they are; and the files that were left out."""
         at = self.place(worktree)
-        async with self.snapshots.scratch() as folder:
-            now = await self.snapshots.take(at, folder, keep=False)
-            own = at.with_index(folder / "index", folder / "objects")
-            return await self.diffs.between(own, old, now.tree), now.skipped
+        with _stalls_told():
+            async with self.snapshots.scratch() as folder:
+                now = await self.snapshots.take(at, folder, keep=False)
+                own = at.with_index(folder / "index", folder / "objects")
+                return await self.diffs.between(own, old, now.tree), now.skipped
 
     async def diff(self, worktree: Worktree, old: str, new: str) -> Diff:
         """What has changed between two commits. Works for removed worktrees too."""
-        return await self.diffs.between(self.place(worktree), old, new)
+        with _stalls_told():
+            return await self.diffs.between(self.place(worktree), old, new)
 
     def place(self, worktree: Worktree) -> Place:
         """Where Git finds a worktree."""
@@ -96,3 +103,11 @@ def trees_of(connection: HTTPConnection) -> SessionTrees:
 
 
 TreesDep = Annotated[SessionTrees, Depends(trees_of)]
+
+
+@contextmanager
+def _stalls_told() -> Generator[None]:
+    try:
+        yield
+    except GitStalled as error:
+        raise Conflict(f"{error.last_words}.", type="worktree-unreadable") from error
