@@ -39,7 +39,10 @@ up)
     echo "✓ http://127.0.0.1:$PORT_GATEWAY (documentation: /docs); token: .venv/bin/runyard token" >&2
     ;;
 down)
-    # The containers of sessions are the orchestrator's, not compose's; their files are kept.
+    # The containers of sessions are the orchestrator's, not compose's: it brings them to rest while all that they need
+    # is still there, and says so in the log; where it cannot, the next one says it. Their files are kept.
+    touch "$RUNYARD_HOME/agents/orchestrator/taken-down"
+    compose stop --timeout 32 orchestrator
     compose stop --timeout 15
     label=runyard.installation=$SANDBOX_INSTALLATION
     ids=$(docker ps --all --quiet --filter "label=$label")

@@ -106,6 +106,22 @@ async def test_a_stop_ends_open_streams_cleanly_and_at_once() -> None:
         assert closed.is_set()
 
 
+async def test_one_that_stops_first_has_ended_before_the_others_are_asked_to() -> None:
+    needed = service("needed", create_app("needed"))
+    answers: list[int] = []
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        yield
+        async with httpx.AsyncClient() as client:
+            answers.append((await client.get(f"{needed.url}/health")).status_code)
+
+    first = Service("first", create_app("first", lifespan=lifespan), HOST, free_port(), stops_first=True)
+    async with serving(needed, first):
+        pass
+    assert answers == [200]
+
+
 async def test_a_stop_closes_open_websockets_as_a_restart() -> None:
     app = create_app("gateway")
 

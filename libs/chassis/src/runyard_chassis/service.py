@@ -29,6 +29,8 @@ class Service:
     host: str
     port: int
     shutdown_grace_seconds: int = 10
+    stops_first: bool = False
+    """Whether it has ended before the others are asked to: it ends what needs them."""
 
     @property
     def url(self) -> str:
@@ -97,7 +99,10 @@ async def serve(
         finally:
             for waiting in (*until_stop, *announcing):
                 waiting.cancel()
-            _ask_to_stop(running)
+            for first in (True, False):
+                _ask_to_stop([one for one in running if first <= one[0].stops_first])
+                stopping = [task for task, one in zip(tasks, running, strict=True) if first <= one[0].stops_first]
+                await asyncio.gather(*stopping, return_exceptions=True)
             results = await asyncio.gather(*tasks, return_exceptions=True)
             for service in everyone:
                 await tracing.close(getattr(service.app.state, "tracer_provider", None))

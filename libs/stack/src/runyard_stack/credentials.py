@@ -51,6 +51,11 @@ class Credentials(BaseModel):
     tenant_id: str = Field(default_factory=_id)
     admin_id: str = Field(default_factory=_id)
 
+    @property
+    def installation(self) -> str:
+        """Names this stack's containers among those of others on the same engine."""
+        return self.tenant_id[:8]
+
 
 def nats_issuer(credentials: Credentials) -> str:
     """The public key that belongs to the issuer's seed."""

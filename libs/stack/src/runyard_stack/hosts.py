@@ -15,6 +15,9 @@ from runyard_stack.services import PARTS, Part, Wiring, build, environment_of
 
 WATCH_SECONDS = 0.1
 STOP_SECONDS = 7.0
+STOPS_FIRST = "orchestrator"
+"""It brings sandboxes to rest, which need the others; `REST_SECONDS` is what it may take."""
+REST_SECONDS = 32.0
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 15.0
 STEADY_SECONDS = 30.0
@@ -61,6 +64,8 @@ class ManyProcesses:
         try:
             await asyncio.gather(*(self._keep_up(part, child, stop) for part, child in children.items()))
         finally:
+            first = [child for part, child in children.items() if part.name == STOPS_FIRST]
+            await asyncio.gather(*(asyncio.to_thread(child.stop, REST_SECONDS) for child in first))
             await asyncio.gather(*(asyncio.to_thread(child.stop, STOP_SECONDS) for child in children.values()))
 
     def _child(self, part: Part, wiring: Wiring) -> Child:

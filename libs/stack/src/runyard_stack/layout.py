@@ -60,6 +60,11 @@ class Layout:
         return self.home / "agents"
 
     @property
+    def taken_down(self) -> Path:
+        """A file that says so while all of the stack is being taken down; the next start removes it."""
+        return self.agents / "orchestrator" / "taken-down"
+
+    @property
     def logs(self) -> Path:
         """Logs of a detached stack and of services that run as processes."""
         return self.home / "logs"

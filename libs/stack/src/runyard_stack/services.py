@@ -74,7 +74,7 @@ class Wiring:
     @property
     def installation(self) -> str:
         """Names this stack's containers among those of others on the same engine."""
-        return self.credentials.tenant_id[:8]
+        return self.credentials.installation
 
     def values(self, part: Part) -> dict[str, Any]:
         """Every setting that the stack decides, by field name; a service takes those that it declares."""
@@ -93,6 +93,7 @@ class Wiring:
             "workspaces_root": layout.workspaces,
             "agents_root": layout.agents / part.name,
             "sandbox_installation": self.installation,
+            "sandbox_rest_file": layout.taken_down,
             "shutdown_grace_seconds": SHUTDOWN_GRACE_SECONDS,
             "redaction_salt": SecretStr(self.credentials.redaction_salt),
             "redaction_fingerprints": ",".join(sorted(self.redactor.fingerprints)),

@@ -1,6 +1,7 @@
 """`runyard up`: servers, services and their end, in order."""
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -23,6 +24,7 @@ from runyard_stack.secrecy import redactor
 from runyard_stack.servers import Existing, Servers, all_of
 from runyard_stack.services import PARTS, Wiring, load_build
 from runyard_stack.state import State, only_stack_on, write_state
+from runyard_stack.taking_down import leave_no_sandboxes, mark_as_taken_down
 
 READY_SECONDS = 90.0
 ASK_SECONDS = 0.05
@@ -91,8 +93,17 @@ class Stack:
             await asyncio.shield(running)
             raise StackError("The services have ended by themselves.", f"Log: {self._layout.logs}")
         finally:
+            with contextlib.suppress(OSError):
+                mark_as_taken_down(self._layout)
             stop_services.set()
             await asyncio.gather(running, return_exceptions=True)
+            await self._leave_no_sandboxes(wiring.installation)
+
+    async def _leave_no_sandboxes(self, installation: str) -> None:
+        if method(self._environment) == "docker":
+            _, problem = await leave_no_sandboxes(installation, self._environment)
+            if problem:
+                self._progress.warn(problem)
 
     async def _look_for_engine(self) -> None:
         if method(self._environment) == "docker":

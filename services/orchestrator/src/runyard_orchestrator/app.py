@@ -19,6 +19,7 @@ from runyard_orchestrator.adapters.leadership import Leadership
 from runyard_orchestrator.adapters.ledger import Ledger
 from runyard_orchestrator.adapters.projections import Projections
 from runyard_orchestrator.adapters.provisioners import provisioner_of
+from runyard_orchestrator.adapters.rest_file import RestFile
 from runyard_orchestrator.domain.decisions import Limits
 from runyard_orchestrator.domain.repair import Patience
 from runyard_orchestrator.handlers.commands import Commands
@@ -96,6 +97,10 @@ def build(settings: Settings, provisioner: Provisioner | None = None) -> Service
             await projections.caught_up()
             await previews.projector.caught_up.wait()
             await leave_former_engine(settings, boxes.rows)
+            await boxes.resting.at_the_start()
+            await previews.shutdown.at_the_start()
+            RestFile(settings.sandbox_rest_file).remove()
+            stack.push_async_callback(boxes.resting.at_the_end)
             await _open_door(settings, stack, client, log)
             process = Process(client, desk)
             reconciler = await _reconciler(settings, client, desk, leadership)
@@ -122,7 +127,8 @@ def build(settings: Settings, provisioner: Provisioner | None = None) -> Service
     app.include_router(api.router)
     app.include_router(preview_api.router)
     app.include_router(sandbox_api.router)
-    return Service(NAME, app, settings.host, settings.port, settings.shutdown_grace_seconds)
+    address, grace = (settings.host, settings.port), settings.shutdown_grace_seconds
+    return Service(NAME, app, *address, grace, stops_first=provisioner is not None)
 
 
 async def _open_door(settings: Settings, stack: AsyncExitStack, client: Client, log: EventLog) -> None:

@@ -17,12 +17,14 @@ from runyard_orchestrator.adapters.preview_files import PreviewFiles
 from runyard_orchestrator.adapters.preview_images import PreviewImages
 from runyard_orchestrator.adapters.preview_ledger import PreviewLedger
 from runyard_orchestrator.adapters.preview_pages import PreviewPages
+from runyard_orchestrator.adapters.rest_file import RestFile
 from runyard_orchestrator.adapters.way_out import way_out_of
 from runyard_orchestrator.domain.preview_upkeep import Patience
 from runyard_orchestrator.domain.rules import Installation
 from runyard_orchestrator.handlers.preview_commands import PreviewCommands
 from runyard_orchestrator.handlers.preview_desk import PreviewDesk
 from runyard_orchestrator.handlers.preview_logs import PreviewLogs
+from runyard_orchestrator.handlers.preview_shutdown import PreviewShutdown
 from runyard_orchestrator.handlers.preview_stats import PreviewStats
 from runyard_orchestrator.handlers.previews import Previews
 from runyard_orchestrator.handlers.telemetry import Reports
@@ -47,6 +49,7 @@ class Previewing:
     desk: PreviewDesk
     boxes: PreviewBoxes
     keeper: Previews
+    shutdown: PreviewShutdown
     commands: PreviewCommands
 
 
@@ -104,9 +107,10 @@ def previewing(
         every_seconds=settings.reconcile_seconds,
         health_seconds=settings.preview_health_seconds,
     )
+    shutdown = PreviewShutdown(desk, boxes, leadership, RestFile(settings.sandbox_rest_file))
     if not settings.preview_outlive:
-        stack.push_async_callback(keeper.shut_down)
-    return Previewing(projector, desk, boxes, keeper, commands)
+        stack.push_async_callback(shutdown.at_the_end)
+    return Previewing(projector, desk, boxes, keeper, shutdown, commands)
 
 
 def _wake(keeper: Previews, batch: Sequence[StoredEvent]) -> None:

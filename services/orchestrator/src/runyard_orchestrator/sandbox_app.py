@@ -14,12 +14,14 @@ from runyard_orchestrator.adapters.containers import Containers, Outfit
 from runyard_orchestrator.adapters.homes import Homes, owner_of
 from runyard_orchestrator.adapters.leadership import Leadership
 from runyard_orchestrator.adapters.provisioners import decisions_token
+from runyard_orchestrator.adapters.rest_file import RestFile
 from runyard_orchestrator.adapters.sandbox_ledger import SandboxLedger
 from runyard_orchestrator.adapters.way_out import way_out_of
 from runyard_orchestrator.domain.rules import Installation
 from runyard_orchestrator.domain.situation import Patience
 from runyard_orchestrator.handlers.desk import Desk
 from runyard_orchestrator.handlers.egress import Egress
+from runyard_orchestrator.handlers.resting import Resting
 from runyard_orchestrator.handlers.sandbox_commands import SandboxCommands
 from runyard_orchestrator.handlers.sandbox_steps import Steps
 from runyard_orchestrator.handlers.sandboxes import Sandboxes
@@ -44,6 +46,7 @@ class Sandboxing:
     homes: Homes
     containers: Containers | None
     keeper: Sandboxes
+    resting: Resting
     commands: SandboxCommands
     telemetry: Telemetry | None
     egress: Egress
@@ -132,6 +135,9 @@ def sandboxing(
         homes=homes,
         containers=containers,
         keeper=keeper,
+        resting=Resting(
+            RestFile(settings.sandbox_rest_file), rows=rows, keeper=keeper, ledger=ledger, provisioner=provisioner
+        ),
         commands=commands,
         telemetry=telemetry,
         egress=Egress(provisioner, rows, installation, reports, way_out.passes),

@@ -64,6 +64,10 @@ class SandboxSettings(BaseSettings):
     sandbox_pool: int = Field(default=0, ge=0)
     """Containers of new sessions that are made before their first prompt."""
 
+    sandbox_rest_file: Path | None = None
+    """While this file is there, all of the installation is being taken down: as it ends, this service brings its
+    sandboxes to rest, and whatever it could not say of them it says at its next start. None: they always go on."""
+
     sandbox_egress: str = " ".join(GIT_HOSTS)
     """Hosts that may be reached where a team has decided nothing: `host`, `*.host` or `host:port`, by blanks. The
     package registries that a team uses belong here or into its rules."""

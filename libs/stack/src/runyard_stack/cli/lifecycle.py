@@ -22,10 +22,13 @@ from runyard_stack.errors import StackError
 from runyard_stack.layout import Layout, layout_from_environment
 from runyard_stack.probe import ask_ready
 from runyard_stack.state import State, is_locked, read_state
+from runyard_stack.taking_down import leave_no_sandboxes, mark_as_taken_down
 from runyard_stack.tokens import admin_token
 
 DETACHED_READY_SECONDS = 120.0
 STOP_SECONDS = 20.0
+REST_SECONDS = 60.0
+"""What `down` waits for: sandboxes have to come to rest before the services end."""
 POLL_SECONDS = 0.05
 NOT_RUNNING = 3
 
@@ -125,20 +128,35 @@ def down() -> None:
         layout = layout_from_environment()
         if not is_locked(layout.lock):
             err.print(f"No stack runs on {layout.home}.")
+            asyncio.run(_remove_what_it_left(layout))
             return
         pid = int(layout.lock.read_text().strip())
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         with err.status(f"Stopping the stack (pid {pid}) ..."):
-            deadline = time.monotonic() + STOP_SECONDS
+            deadline = time.monotonic() + REST_SECONDS
             while is_locked(layout.lock):
                 if time.monotonic() > deadline:
                     raise StackError(
-                        f"The stack (pid {pid}) did not stop within {STOP_SECONDS:.0f} s.",
-                        f"Try again, or kill it: kill -9 {pid} (the servers it started end with it).",
+                        f"The stack (pid {pid}) did not stop within {REST_SECONDS:.0f} s.",
+                        f"Try again, or kill it and try again: kill -9 {pid} (the servers it started end with it).",
                     )
                 time.sleep(POLL_SECONDS)
         err.print("Stopped; all data is kept.")
+
+
+async def _remove_what_it_left(layout: Layout) -> None:
+    """A stack that was killed leaves its containers at work; a composed one on the same folder is not ours to end."""
+    credentials = read_credentials(layout.credentials)
+    answers = [await ask_ready(layout.port(name)) for name in ("gateway", "orchestrator")]
+    if credentials is None or any(words != "not listening" for _, words in answers):
+        return
+    mark_as_taken_down(layout)
+    removed, problem = await leave_no_sandboxes(credentials.installation, os.environ)
+    if removed:
+        err.print("What it had left on the Docker engine was removed; all data is kept.")
+    elif problem and os.environ.get("SANDBOX") == "docker":
+        err.print(problem, markup=False)
 
 
 def status() -> None:

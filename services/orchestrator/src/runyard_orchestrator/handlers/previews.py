@@ -5,7 +5,6 @@ follows from the log, what is from the engines. An engine that does not answer p
 """
 
 import asyncio
-import contextlib
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,7 +22,6 @@ from runyard_events.catalogue import (
     PreviewFailure,
     PreviewReady,
     PreviewStarting,
-    PreviewStopped,
 )
 from runyard_events.database import DATABASE_FAULTS
 from runyard_orchestrator.adapters.leadership import Leadership
@@ -32,7 +30,7 @@ from runyard_orchestrator.adapters.preview_boxes import PreviewBoxes, shown
 from runyard_orchestrator.adapters.preview_files import NotPrepared, PreviewFiles
 from runyard_orchestrator.adapters.preview_images import PreviewImages
 from runyard_orchestrator.adapters.preview_pages import PreviewPages, is_free
-from runyard_orchestrator.domain.preview import ACTIVE, DOCKERFILE, SERVICE, Preview, again
+from runyard_orchestrator.domain.preview import DOCKERFILE, SERVICE, Preview, again
 from runyard_orchestrator.domain.preview_upkeep import (
     Append,
     Begin,
@@ -69,7 +67,6 @@ _LEAST_SECONDS = 0.05
 _LOOK_SECONDS = 0.3
 _RETRY_SECONDS = 5.0
 _ENGINE_SECONDS = 120.0
-_SHUTDOWN_SECONDS = 4.0
 _LEFTOVERS = timedelta(days=1)
 _AWAY = (LogUnavailable, *DATABASE_FAULTS)
 
@@ -133,24 +130,6 @@ class Previews:
             await self.images.close()
             await self.stats.close()
             await self.logs.close()
-
-    async def shut_down(self) -> None:
-        """Ends those that are plain processes, once nobody looks after them: `run` has been cancelled before."""
-        if not await self.leadership.held():
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_SHUTDOWN_SECONDS):
-                found = await self.boxes.all()
-                ending = [self._end(key, box) for key, boxes in found.items() for box in boxes]
-                await asyncio.gather(*ending, return_exceptions=True)
-
-    async def _end(self, key: PreviewKey, box: Box) -> None:
-        if box.method != "process":
-            return
-        preview = await self.desk.preview(key)
-        if preview.status in ACTIVE:
-            await self._say(key, preview, PreviewStopped(generation=preview.generation, reason="shutdown"))
-        await self.boxes.remove(box)
 
     async def once(self) -> None:
         """One look at everything, if this process leads.

@@ -178,6 +178,19 @@ class Sandboxes:
             at = replace(await self._situation(key), sandbox=after)
         self.attend(key, at.sandbox if at.sandbox.status == "running" else None)
 
+    async def latest(self, key: SessionKey) -> Sandbox:
+        """The newest that is known: the rows may not show yet what this process wrote."""
+        stored, written = await self._rows.sandbox(key), self._written.get(key)
+        return written if written is not None and written.stream_seq > stored.stream_seq else stored
+
+    async def catch_up(self, key: SessionKey, conflict: Conflict) -> None:
+        """Waits until the rows show what somebody else has written."""
+        if conflict.last is not None:
+            with contextlib.suppress(*_AWAY):
+                place = conflict.last.stream_seq
+                await self._desk.projections.reached(parse(conflict.subject), place, timeout=_CATCH_UP_SECONDS)
+        self._written.pop(key, None)
+
     def _next_step(self, at: Situation, containers: Sequence[Container] | None) -> Step | None:
         return next_step(
             at,
@@ -201,11 +214,7 @@ class Sandboxes:
         try:
             await self.look_at(key)
         except Conflict as conflict:
-            if conflict.last is not None:
-                with contextlib.suppress(*_AWAY):
-                    place = conflict.last.stream_seq
-                    await self._desk.projections.reached(parse(conflict.subject), place, timeout=_CATCH_UP_SECONDS)
-            self._written.pop(key, None)
+            await self.catch_up(key, conflict)
             self._rounds.later(key, 0.0)
         except (*_AWAY, EventError, Problem, SandboxFault) as error:
             self._postpone(key, error)
@@ -293,18 +302,13 @@ class Sandboxes:
 
     async def _situation(self, key: SessionKey) -> Situation:
         async with self._reading:
-            state, sandbox = await self._desk.rows.state(key), await self._sandbox(key)
+            state, sandbox = await self._desk.rows.state(key), await self.latest(key)
         has_remains, may_warm = False, False
         if sandbox.status == "absent" and state.session.status == "ready" and not state.session.active_run_id:
             may_warm = await self._pool.has_room(key)
         if sandbox.status == "deleted" or state.session.status in ("deleted", "failed"):
             has_remains = key.session_id in self._queues or await self._homes.exists(key.session_id)
         return situation_of(key, state, sandbox, self._installation, has_remains=has_remains, may_warm=may_warm)
-
-    async def _sandbox(self, key: SessionKey) -> Sandbox:
-        """The newest that is known: the rows may not show yet what this process wrote."""
-        stored, written = await self._rows.sandbox(key), self._written.get(key)
-        return written if written is not None and written.stream_seq > stored.stream_seq else stored
 
     def _written_epoch(self, key: SessionKey) -> int:
         return self._written[key].epoch if key in self._written else 0
