@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from runyard_events.tasks import end_tasks
 from runyard_orchestrator.handlers.rounds import Rounds
@@ -71,3 +72,23 @@ async def test_a_later_look_takes_the_place_of_an_earlier_wish_and_a_wake_of_bot
     assert await looking.begun.get() == A
     looking.rounds.later(B, 0.05)
     assert await looking.begun.get() == B, "the wish for A went with its look"
+
+
+async def test_a_look_that_fails_after_all_is_seen_in_the_log_and_holds_up_nobody() -> None:
+    looked: asyncio.Queue[SessionKey] = asyncio.Queue()
+
+    async def look(key: SessionKey) -> None:
+        looked.put_nowait(key)
+        if key == A:
+            raise ValueError("a bug")
+
+    rounds = Rounds[SessionKey](look)
+    task = asyncio.create_task(rounds.run())
+    with capture_logs() as said:
+        rounds.wake(A)
+        assert await looked.get() == A
+        rounds.wake(A, B)
+        assert {await looked.get(), await looked.get()} == {A, B}
+        await end_tasks(task)
+    failed = [one for one in said if one["event"] == "look.failed"]
+    assert [str(one["exc_info"]) for one in failed] == ["a bug", "a bug"]

@@ -4,9 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+import structlog
+
 from runyard_events.tasks import end_tasks
 from runyard_orchestrator.store.previews import PreviewKey
 from runyard_orchestrator.store.reading import SessionKey
+
+logger = structlog.get_logger(__name__)
 
 K = TypeVar("K", SessionKey, PreviewKey)
 
@@ -52,10 +56,12 @@ class Rounds(Generic[K]):
         self._cancel_timer(key)
         task = asyncio.ensure_future(self._look(key))
         self._at_work[key] = task
-        task.add_done_callback(lambda _: self._ended(key))
+        task.add_done_callback(lambda task: self._ended(key, task))
 
-    def _ended(self, key: K) -> None:
+    def _ended(self, key: K, task: asyncio.Task[None]) -> None:
         self._at_work.pop(key, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("look.failed", of=str(key), exc_info=error)
         if key in self._due:
             self._awake.set()
 
