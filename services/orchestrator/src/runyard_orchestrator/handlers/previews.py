@@ -363,14 +363,16 @@ class Previews:
     async def _safely(self, key: PreviewKey) -> None:
         """One preview that cannot be seen to must not keep the others waiting."""
         try:
-            await self.look_at(key)
-        except EngineAway as error:
-            await self._without_engine(key, error)
+            try:
+                await self.look_at(key)
+            except EngineAway as error:
+                await self._without_engine(key, error)
         except (*_AWAY, EventError, Problem, SandboxFault) as error:
             logger.warning("preview.postponed", preview_id=key.preview_id, error=str(error) or type(error).__name__)
             self._rounds.later(key, _AGAIN_SECONDS)
         except Exception:
             logger.exception("preview.failed_to_be_seen_to", preview_id=key.preview_id)
+            self._rounds.later(key, _RETRY_SECONDS)
 
     async def _without_engine(self, key: PreviewKey, error: EngineAway) -> None:
         preview = await self.desk.preview(key)
