@@ -296,6 +296,76 @@ async def test_a_connection_on_which_nothing_moves_is_closed(world: World, tmp_p
     await server.close()
 
 
+async def test_a_sandbox_sends_to_services_no_faster_than_it_may_and_others_do_not_notice(
+    world: World, tmp_path: Path
+) -> None:
+    config = ProxyConfig(
+        forwards={0: Target(path=str(tmp_path / "nats.sock"))},
+        decisions=Target(path="none"),
+        only_subnets=False,
+        egress_port=0,
+        forward_rate=200_000,
+        forward_burst=100_000,
+    )
+    server = ProxyServer(config)
+    await server.start("127.0.0.1")
+    loop = asyncio.get_running_loop()
+
+    async def send(size: int, address: str) -> float:
+        started = loop.time()
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.ports[0], local_addr=(address, 0))
+        writer.write(b"x" * size)
+        writer.write_eof()
+        assert len(await reader.read()) == size
+        writer.close()
+        return loop.time() - started
+
+    async with asyncio.timeout(20):
+        # By two connections, which have one budget: each is held at the latest when the other has used it up.
+        flood = [asyncio.ensure_future(send(300_000, "127.0.0.2")) for _ in range(2)]
+        assert await send(90_000, "127.0.0.3") < 0.5
+        assert not any(each.done() for each in flood)
+        assert max(await asyncio.gather(*flood)) > 1.0
+    await server.close()
+
+
+async def test_who_may_send_again_still_waits_for_a_service_that_takes_nothing(tmp_path: Path) -> None:
+    taking, taken, size, got = asyncio.Event(), asyncio.Event(), 32 * 1024**2, 0
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal got
+        await taking.wait()
+        while data := await reader.read(65536):
+            got += len(data)
+        taken.set()
+        writer.close()
+
+    service = await asyncio.start_unix_server(take, tmp_path / "slow.sock")
+    config = ProxyConfig(
+        forwards={0: Target(path=str(tmp_path / "slow.sock"))},
+        decisions=Target(path="none"),
+        only_subnets=False,
+        egress_port=0,
+        forward_rate=400_000_000,
+        forward_burst=1,
+    )
+    server = ProxyServer(config)
+    await server.start("127.0.0.1")
+    _, writer = await asyncio.open_connection("127.0.0.1", server.ports[0])
+    writer.write(b"x" * size)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(writer.drain(), 1)  # what the proxy and the kernel hold is much less
+    taking.set()
+    async with asyncio.timeout(20):
+        await writer.drain()
+        writer.write_eof()
+        await taken.wait()
+    assert got == size
+    writer.close()
+    await server.close()
+    service.close()
+
+
 def test_what_the_proxy_is_told_comes_to_it_as_it_was_without_the_secret() -> None:
     config = ProxyConfig(
         forwards={4222: Target(path="/a.sock"), 80: Target(host="h", port=1)},

@@ -15,6 +15,7 @@ from runyard_events.tasks import in_background
 from runyard_gateway.adapters.orchestrator import OrchestratorService
 from runyard_gateway.adapters.outputs import Outputs
 from runyard_gateway.adapters.probes import Probes
+from runyard_gateway.adapters.spending import OutputBudget
 from runyard_gateway.adapters.workspace import WorkspaceService
 from runyard_gateway.api.container_webhooks import output_limit
 from runyard_gateway.api.routes import ROUTERS, install_error_handlers
@@ -143,7 +144,7 @@ async def _start(stack: AsyncExitStack, settings: Settings, client: Client, data
         workspace=workspace,
         orchestrator=orchestrator,
         outputs=Outputs(client),
-        door=ContainersDoor(settings, client, log),
+        door=ContainersDoor(settings, client, log, OutputBudget(database, settings.session_outputs_mib * 1024**2)),
         probes=Probes(settings.services),
     )
 

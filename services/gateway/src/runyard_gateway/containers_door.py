@@ -15,6 +15,7 @@ from runyard_events.errors import CommandTimeout, EventError, LogUnavailable
 from runyard_events.log import EventLog
 from runyard_events.subjects import run_subject
 from runyard_gateway.adapters.keeping import OutputKeeper
+from runyard_gateway.adapters.spending import OutputBudget, Paces
 from runyard_gateway.settings import Settings
 from runyard_gateway.streaming.inbox import Inbox
 
@@ -25,13 +26,15 @@ OUTSIDE_EPOCH = 1
 class ContainersDoor:
     """Everything that a session's token opens here."""
 
-    def __init__(self, settings: Settings, client: Client, log: EventLog) -> None:
+    def __init__(self, settings: Settings, client: Client, log: EventLog, budget: OutputBudget) -> None:
         self._tokens = Tokens(derive_key(settings.jwt_secret_key, SESSION_KEY), SESSION_AUDIENCE)
         self._lifetime = timedelta(days=settings.session_token_days)
         self._timeout = settings.command_timeout_seconds
         self._bus = CommandBus(client)
         self._log = log
+        self._budget = budget
         self.outputs = OutputKeeper(client)
+        self.paces = Paces()
 
     def token(self, tenant_id: str, session_id: str) -> tuple[str, datetime]:
         """A token for a container that is not ours, and until when it is good."""
@@ -65,14 +68,25 @@ class ContainersDoor:
         """What the container is to do."""
         return Inbox(self._log, container.tenant, container.session)
 
-    async def record(
-        self, container: Container, messages: tuple[dict[str, Any], ...], run_id: str | None
-    ) -> dict[str, Any]:
-        """Has what a container says made into events; returns `accepted`, `run_id` and `seq`.
+    async def keep(self, container: Container, reference: str, content: bytes) -> None:
+        """Keeps an output of the container's session.
 
         Raises:
-            Problem: it is refused, or the orchestrator does not answer (503, 504).
+            TooLarge: the session has brought too much altogether. LogUnavailable: the store does not answer.
         """
+        async with self._budget.spent(container.session, len(content)):
+            await self.outputs.put(reference, content)
+
+    async def record(
+        self, container: Container, messages: tuple[dict[str, Any], ...], run_id: str | None, size: int = 0
+    ) -> dict[str, Any]:
+        """Has what a container says, in `size` bytes, made into events; returns `accepted`, `run_id` and `seq`.
+
+        Raises:
+            Problem: it is refused, is too much at a time (429), or the orchestrator does not answer (503, 504).
+        """
+        self.paces.check(container.session)
+        self.paces.count(container.session, size, len(messages))
         wanted = RecordMessages(
             session_id=container.session, run_id=run_id or "", epoch=container.epoch, messages=messages
         )

@@ -46,6 +46,8 @@ class Settings(ServiceSettings):
 
     session_token_days: float = Field(default=7, gt=0)
     """How long a token for a container of one's own is good."""
+    session_outputs_mib: int = Field(default=2048, ge=1)
+    """How much a session's containers may bring of results that are too large for events, altogether."""
 
     stream_heartbeat_seconds: float = Field(default=10, gt=0)
     stream_life_seconds: float = Field(default=600, gt=0)

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, cast
 
+from runyard_sandbox.pace import Pace
 from runyard_sandbox.proxy.config import Target
 
 CONNECT_SECONDS = 10.0
@@ -21,6 +22,8 @@ class End(asyncio.Protocol):
         self._idle: _Idle | None = None
         self._on_lost: list[Callable[[], None]] = []
         self._early = b""
+        self._pace: Pace | None = None
+        self._held: set[str] = set()
         self._ended = False
         self._lost = False
         self.transport = cast("asyncio.Transport", None)
@@ -38,7 +41,7 @@ class End(asyncio.Protocol):
             self._early += data
             return
         self._idle.moved()
-        self._other.transport.write(data)
+        self._pass_on(data, self._other)
 
     def eof_received(self) -> bool:
         self._ended = True
@@ -52,12 +55,12 @@ class End(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        if self._other is not None and not self._other.is_lost:
-            self._other.transport.pause_reading()
+        if self._other is not None:
+            self._other.hold("full")
 
     def resume_writing(self) -> None:
-        if self._other is not None and not self._other.is_lost:
-            self._other.transport.resume_reading()
+        if self._other is not None:
+            self._other.let_go("full")
 
     def connection_lost(self, exc: Exception | None) -> None:
         _ = exc
@@ -93,8 +96,24 @@ class End(asyncio.Protocol):
         else:
             self._on_lost.append(call)
 
-    def join(self, other: "End", idle_seconds: float) -> None:
-        """From now on both are one connection, until either ends or nothing has moved for `idle_seconds`."""
+    def hold(self, why: str) -> None:
+        """Takes nothing more from its connection, until it is let go for the same reason."""
+        self._held.add(why)
+        if not self._lost:
+            self.transport.pause_reading()
+
+    def let_go(self, why: str) -> None:
+        """Takes what comes again, unless there is another reason not to."""
+        self._held.discard(why)
+        if not self._held and not self._lost:
+            self.transport.resume_reading()
+
+    def join(self, other: "End", idle_seconds: float, pace: Pace | None = None) -> None:
+        """From now on both are one connection, until either ends or nothing has moved for `idle_seconds`.
+
+        What comes from this end is taken no faster than `pace` allows.
+        """
+        self._pace = pace
         if self._lost or other.is_lost:
             self.transport.close()
             other.transport.close()
@@ -117,10 +136,17 @@ class End(asyncio.Protocol):
     def go_on(self) -> None:
         """The other half: what had come already goes first."""
         if (early := self.take_early()) and self._other is not None:
-            self._other.transport.write(early)
-        self.transport.resume_reading()
+            self._pass_on(early, self._other)
+        if not self._held:  # writing that has filled the other end
+            self.transport.resume_reading()
         if self._ended and not self.eof_received():
             self.transport.close()
+
+    def _pass_on(self, data: bytes, other: "End") -> None:
+        other.transport.write(data)
+        if self._pace is not None and (seconds := self._pace.take(len(data))):
+            self.hold("pace")
+            asyncio.get_running_loop().call_later(seconds, self.let_go, "pace")
 
     def _pause(self) -> None:
         if self._other is None and not self.transport.is_closing():

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+from runyard_sandbox.pace import Paces, Rate
 from runyard_sandbox.proxy.bounds import Bounds
 from runyard_sandbox.proxy.config import ProxyConfig, Target
 from runyard_sandbox.proxy.decisions import Decisions
@@ -28,6 +29,7 @@ class ProxyServer:
     def __init__(self, config: ProxyConfig) -> None:
         self._config = config
         self._bounds = Bounds(config.most_connections, config.most_connections_each)
+        self._paces = Paces(Rate(config.forward_rate, config.forward_burst))
         self._subnets = None if config.subnets is None else ip_network(config.subnets)
         self._egress = Egress(
             Decisions(config.decisions, config.token),
@@ -107,7 +109,7 @@ class ProxyServer:
                 _log.warning("%s does not answer: %s", target, type(error).__name__)
                 end.transport.abort()
             else:
-                end.join(other, self._config.forward_idle_seconds)
+                end.join(other, self._config.forward_idle_seconds, self._paces.of(end.peer))
 
         return serve
 

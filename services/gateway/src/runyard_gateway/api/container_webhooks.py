@@ -124,15 +124,17 @@ async def read_messages(
 
 
 @router.post("/message", status_code=201, summary="Say what happens")
-async def say_one(body: SaidOne, box: ContainerDep, gateway: GatewayDep) -> Recorded:
+async def say_one(body: SaidOne, box: ContainerDep, gateway: GatewayDep, request: Request) -> Recorded:
     message = body.model_dump(mode="json", include={"id", "type", "payload"})
-    return Recorded.model_validate(await gateway.door.record(box, (message,), _id(body.run_id)))
+    size = len(await request.body())
+    return Recorded.model_validate(await gateway.door.record(box, (message,), _id(body.run_id), size))
 
 
 @router.post("/messages", status_code=201, summary="Say several things that happened")
-async def say_many(body: SaidMany, box: ContainerDep, gateway: GatewayDep) -> Recorded:
+async def say_many(body: SaidMany, box: ContainerDep, gateway: GatewayDep, request: Request) -> Recorded:
     messages = tuple(one.model_dump(mode="json") for one in body.messages)
-    return Recorded.model_validate(await gateway.door.record(box, messages, _id(body.run_id)))
+    size = len(await request.body())
+    return Recorded.model_validate(await gateway.door.record(box, messages, _id(body.run_id), size))
 
 
 @router.put(
@@ -158,7 +160,7 @@ async def put_output(
         async with gateway.door.outputs.place(box.session):
             if await gateway.outputs.find(reference) is not None:
                 raise Conflict("There is an output of this name already.", type="output-exists")
-            await gateway.door.outputs.put(reference, await request.body())
+            await gateway.door.keep(box, reference, await request.body())
     except TimeoutError as error:
         raise TimedOut("The output did not come in time.", type="output-timeout") from error
     return {"ref": reference}

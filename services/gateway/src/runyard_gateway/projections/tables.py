@@ -277,6 +277,14 @@ preview_tickets = Table(
 )
 """Links that were opened and open nothing any more: no projection, but what has been done with them."""
 
+session_outputs = Table(
+    "session_outputs",
+    metadata,
+    Column("session_id", ID, primary_key=True),
+    Column("bytes", BigInteger, nullable=False),
+)
+"""What containers have brought to the bucket of outputs: no projection either, the bucket does not know whose."""
+
 STATE = (
     workspaces,
     sessions,

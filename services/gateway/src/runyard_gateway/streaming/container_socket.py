@@ -56,20 +56,25 @@ class ContainerSocket:
 
     async def _listen(self) -> None:
         while True:
+            # Nothing is read from one who has said too much: it goes on by itself, and loses nothing.
+            await asyncio.sleep(self._door.paces.owed(self._container.session))
             text = await self._socket.receive_text()
-            frame = _frame(text)
-            if frame.get("type") == "ping" and "id" not in frame:
-                await self._send({"type": "pong"})
-                continue
-            identity = frame.get("id")
-            try:
-                recorded = await self._record(frame, len(text))
-            except LogUnavailable:
-                await self._refuse(identity, Unavailable("The event log is away; say it again."))
-            except Problem as problem:
-                await self._refuse(identity, problem)
-            else:
-                await self._send({"type": "recorded", "id": identity, **recorded})
+            await self._answer(_frame(text), len(text))
+            self._door.paces.count(self._container.session, len(text), 0)
+
+    async def _answer(self, frame: dict[str, Any], size: int) -> None:
+        if frame.get("type") == "ping" and "id" not in frame:
+            await self._send({"type": "pong"})
+            return
+        identity = frame.get("id")
+        try:
+            recorded = await self._record(frame, size)
+        except LogUnavailable:
+            await self._refuse(identity, Unavailable("The event log is away; say it again."))
+        except Problem as problem:
+            await self._refuse(identity, problem)
+        else:
+            await self._send({"type": "recorded", "id": identity, **recorded})
 
     async def _record(self, frame: dict[str, Any], size: int) -> dict[str, Any]:
         if size > LONGEST_FRAME or not frame:
