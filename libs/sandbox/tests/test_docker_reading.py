@@ -65,6 +65,14 @@ def test_a_line_of_the_list_says_enough_of_a_running_one(words: str, healthy: bo
     assert from_summary(line | {"State": "exited"}, "h") is None
 
 
+@pytest.mark.parametrize(("state", "status"), [("created", "creating"), ("paused", "paused"), ("running", "running")])
+def test_a_line_of_the_list_says_enough_of_all_that_have_not_ended(state: str, status: str) -> None:
+    line = {"Id": "abc", "Names": ["/n"], "State": state, "Status": "", "Created": 1, "Labels": LABELS}
+    found = from_summary(line, "h")
+    assert found is not None
+    assert (found.status, found.exit_code) == (status, None)
+
+
 def test_a_reading_counts_what_was_used_since_the_last() -> None:
     reading = {
         "read": "2026-11-21T07:22:54.1Z",

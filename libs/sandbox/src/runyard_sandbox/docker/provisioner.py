@@ -8,6 +8,7 @@ from dataclasses import replace
 import structlog
 
 from runyard_events.catalogue import Method
+from runyard_sandbox.docker.at_rest import AtRest
 from runyard_sandbox.docker.containers import Containers
 from runyard_sandbox.docker.engine import Engine, Json, Refused, labelled, part
 from runyard_sandbox.docker.execs import run_inside
@@ -46,6 +47,7 @@ class DockerProvisioner:
         )
         self._containers = Containers(self._engine, settings)
         self._streams = Streams(self._engine)
+        self._at_rest = AtRest()
         self._measured = Shared[Stats]()
         self._around = None if settings.network is None else Surroundings(self._engine, settings, settings.network)
         around = self._around
@@ -116,7 +118,7 @@ class DockerProvisioner:
 
     async def start(self, name: str) -> Sandbox:
         """Starts a stopped one again, on the network that it had."""
-        await self._containers.get(name)
+        self._at_rest.forget(str((await self._containers.get(name))["Id"]))
         try:
             await self._engine.start_container(name)
         except Refused as error:
@@ -151,6 +153,7 @@ class DockerProvisioner:
         summaries = await self._engine.containers(labelled(of_kind(self._settings.installation, SANDBOX)))
         if self._around is not None:
             await self._around.follow(summaries)
+        self._at_rest.keep_only(summaries)
         found = await asyncio.gather(*(self._listed(each) for each in summaries))
         return [sandbox for sandbox in found if sandbox is not None]
 
@@ -228,8 +231,14 @@ class DockerProvisioner:
     async def _listed(self, summary: Json) -> Sandbox | None:
         if (known := from_summary(summary, self._page_address)) is not None:
             return known
+        if (known := self._at_rest.of(summary)) is not None:
+            return known
         data = await self._containers.find(str(summary["Names"][0]).removeprefix("/"))
-        return None if data is None else self._sandbox(data)
+        if data is None:
+            return None
+        found = self._sandbox(data)
+        self._at_rest.learn(summary, found)
+        return found
 
     def _sandbox(self, data: Json) -> Sandbox:
         return from_inspection(data, self._page_address)

@@ -18,7 +18,7 @@ _STATUSES: Mapping[str, Status] = {
     "removing": "stopped",
     "dead": "error",
 }
-_SETTLED = frozenset({"running", "restarting"})
+_SAYS_ENOUGH = frozenset({"created", "running", "restarting", "paused"})
 
 
 def from_inspection(data: Json, page_address: str) -> Sandbox:
@@ -41,7 +41,7 @@ def from_inspection(data: Json, page_address: str) -> Sandbox:
 
 def from_summary(data: Json, page_address: str) -> Sandbox | None:
     """From one line of the list; None when it does not say enough (how something ended)."""
-    if data["State"] not in _SETTLED:
+    if data["State"] not in _SAYS_ENOUGH:
         return None
     labels = part(data, "Labels")
     words = str(data.get("Status", ""))
@@ -49,7 +49,7 @@ def from_summary(data: Json, page_address: str) -> Sandbox | None:
     return _sandbox(
         name=str(data["Names"][0]).removeprefix("/"),
         native_id=str(data["Id"]),
-        status="running",
+        status=_STATUSES[data["State"]],
         labels=labels,
         healthy=_healthy(health),
         created_at=datetime.fromtimestamp(int(data["Created"]), UTC),
