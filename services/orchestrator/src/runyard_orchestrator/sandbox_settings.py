@@ -56,6 +56,9 @@ class SandboxSettings(BaseSettings):
     sandbox_backoff_seconds: float = Field(default=1.0, ge=0)
     sandbox_engine_seconds: float = Field(default=120, gt=0)
     """How long a run waits for an engine that does not answer."""
+    sandbox_create_seconds: float = Field(default=60, gt=0)
+    """How long a Docker engine may take to make or to start one container; then that has failed, and another one is
+    made in its place."""
     sandbox_lease_grace_seconds: float = Field(default=180, gt=0)
     """As `lease_grace_seconds`, for runs in containers: one that is replaced takes longer to come back. A container
     whose runner takes no run for as long is replaced."""

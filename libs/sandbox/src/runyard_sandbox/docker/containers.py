@@ -5,10 +5,10 @@ import time
 from collections.abc import Awaitable, Callable
 
 from runyard_sandbox.docker.arguments import Place, create_arguments
-from runyard_sandbox.docker.engine import Engine, Json, Refused, part
+from runyard_sandbox.docker.engine import Engine, Json, NoAnswer, Refused, part
 from runyard_sandbox.docker.labels import INSTALLATION, KIND, OWNER, SANDBOX, epoch_of, is_of_a_build
 from runyard_sandbox.docker.settings import DockerSettings
-from runyard_sandbox.provisioner import EngineAway, NotThere, ProvisionFailed, Spec
+from runyard_sandbox.provisioner import EngineAway, NotThere, ProvisionFailed, SandboxFault, Spec
 
 _GONE_SECONDS = 30.0
 _SETTLE_SECONDS = 5.0
@@ -59,6 +59,9 @@ class Containers:
             # Whoever made it did not come to its start, and has given its network back.
             await self.remove(spec.name)
             return None
+        except NoAnswer:
+            await self.remove(spec.name)
+            raise ProvisionFailed(self._hangs("started")) from None
 
     async def make(self, spec: Spec, place: Place | None) -> Json:
         """Creates and starts it.
@@ -84,12 +87,34 @@ class Containers:
                 return there  # made at the same time by somebody with the same task
             missing = error.is_missing and "image" in str(error).lower()
             raise ProvisionFailed(str(error), reason="image_missing" if missing else "create_failed") from None
+        except NoAnswer:
+            # Should it come to be after all, it is never started, and removed as one that is nobody's.
+            await self.remove(spec.name)
+            raise ProvisionFailed(self._hangs("made")) from None
         try:
             await self._engine.start_container(spec.name)
             return await self.get(spec.name)
         except Refused as error:
             await self.remove(spec.name)
             raise ProvisionFailed(str(error)) from None
+        except NoAnswer:
+            # Only what is gone cannot start later, beside the one that takes its place.
+            await self.remove(spec.name)
+            raise ProvisionFailed(self._hangs("started")) from None
+
+    async def start(self, name: str) -> None:
+        """Starts one at rest.
+
+        Raises:
+            SandboxFault: it cannot be started.
+        """
+        try:
+            await self._engine.start_container(name)
+        except Refused as error:
+            raise SandboxFault(str(error)) from None
+        except NoAnswer:
+            await self.remove(name)
+            raise SandboxFault(self._hangs("started")) from None
 
     async def remove(self, name: str) -> None:
         """Kills and removes it, and waits until it is gone."""
@@ -136,6 +161,9 @@ class Containers:
                 if error.is_missing:
                     raise NotThere(f"there is no sandbox {name}") from None
                 await asyncio.sleep(_PAUSE_SECONDS)
+
+    def _hangs(self, done: str) -> str:
+        return f"the Docker engine has not {done} the container within {self._settings.start_seconds:g} s"
 
     def _is_ours(self, data: Json) -> bool:
         if is_of_a_build(str(data["Name"])):

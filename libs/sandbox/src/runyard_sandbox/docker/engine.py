@@ -43,14 +43,26 @@ class Refused(SandboxFault):
         return self.status == HTTPStatus.CONFLICT
 
 
+class NoAnswer(EngineAway):
+    """The engine has taken the request and not answered in time: it hangs, with all that it does or with this."""
+
+
 class Engine:
     """One engine. Every call raises `EngineAway` when there is no answer, `Refused` when it is a refusal."""
 
-    def __init__(self, base_url: str | None = None, *, call_seconds: float = 30, calls_at_once: int = 16) -> None:
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        call_seconds: float = 30,
+        start_seconds: float = 60,
+        calls_at_once: int = 16,
+    ) -> None:
         found = cast("dict[str, Any]", docker.utils.kwargs_from_env())
         self.base_url = base_url or str(found.get("base_url") or LOCAL_SOCKET)
         self.tls = found.get("tls") if base_url is None else None
         self._call_seconds = call_seconds
+        self._start_seconds = start_seconds
         self._threads = ThreadPoolExecutor(calls_at_once, thread_name_prefix="docker")
         self._most = calls_at_once
         self._lock = threading.Lock()
@@ -76,12 +88,23 @@ class Engine:
 
     async def create_container(self, name: str, config: Json) -> str:
         """Creates one from the engine's own JSON; its id."""
-        made = await self.call(lambda client: client.create_container_from_config(config, name))
-        return str(made["Id"])
+
+        def create(client: Any) -> Any:
+            # The SDK's own method cannot be told how long to wait.
+            url, params = client._url("/containers/create"), {"name": name}  # noqa: SLF001
+            answer = client._post_json(url, data=config, params=params, timeout=self._start_seconds)  # noqa: SLF001
+            return client._result(answer, json=True)  # noqa: SLF001
+
+        return str((await self._within(self._start_seconds, create))["Id"])
 
     async def start_container(self, name: str) -> None:
         """Starts it; one that runs stays so."""
-        await self.call(lambda client: client.start(name))
+
+        def start(client: Any) -> None:
+            url = client._url("/containers/{0}/start", name)  # noqa: SLF001 - as above
+            client._raise_for_status(client._post(url, timeout=self._start_seconds))  # noqa: SLF001
+
+        await self._within(self._start_seconds, start)
 
     async def stop_container(self, name: str, grace_seconds: float) -> None:
         """Asks its first process to end and kills what is left after the grace; one that is at rest stays so."""
@@ -214,6 +237,8 @@ class Engine:
             raise Refused(status, str(error.explanation or error)) from None
         except TimeoutError:
             raise
+        except requests.ReadTimeout as error:
+            raise NoAnswer("the Docker engine has not answered in time") from error
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
             raise EngineAway(f"the Docker engine does not answer: {type(error).__name__}") from error
 
@@ -225,7 +250,7 @@ class Engine:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise EngineAway(f"the Docker engine has not answered within {seconds:.0f} s") from None
+            raise NoAnswer(f"the Docker engine has not answered within {seconds:.0f} s") from None
 
 
 def labelled(labels: Mapping[str, str]) -> list[str]:

@@ -10,7 +10,7 @@ import structlog
 from runyard_events.catalogue import Method
 from runyard_sandbox.docker.at_rest import AtRest
 from runyard_sandbox.docker.containers import Containers
-from runyard_sandbox.docker.engine import Engine, Json, Refused, labelled, part
+from runyard_sandbox.docker.engine import Engine, Json, NoAnswer, Refused, labelled, part
 from runyard_sandbox.docker.execs import run_inside
 from runyard_sandbox.docker.images import Images
 from runyard_sandbox.docker.labels import ADDRESS, GROUP, NETWORK, SANDBOX, of_kind
@@ -26,6 +26,7 @@ from runyard_sandbox.provisioner import (
     ExecResult,
     LogLine,
     NotThere,
+    ProvisionFailed,
     Sandbox,
     SandboxFault,
     Spec,
@@ -43,7 +44,10 @@ class DockerProvisioner:
     def __init__(self, settings: DockerSettings) -> None:
         self._settings = settings
         self._engine = Engine(
-            settings.base_url, call_seconds=settings.call_seconds, calls_at_once=settings.calls_at_once
+            settings.base_url,
+            call_seconds=settings.call_seconds,
+            start_seconds=settings.start_seconds,
+            calls_at_once=settings.calls_at_once,
         )
         self._containers = Containers(self._engine, settings)
         self._streams = Streams(self._engine)
@@ -75,11 +79,15 @@ class DockerProvisioner:
             ProvisionFailed: the engine refused; what was made is gone again.
             EngineAway: the engine does not answer; what was made is found the next time.
         """
-        if (there := await self._containers.reusable(spec)) is not None:
-            return self._sandbox(there)
-        if self._around is None:
-            return self._sandbox(await self._containers.make(spec, None))
-        return self._sandbox(await self._make(spec, self._around))
+        try:
+            if (there := await self._containers.reusable(spec)) is not None:
+                return self._sandbox(there)
+            if self._around is None:
+                return self._sandbox(await self._containers.make(spec, None))
+            return self._sandbox(await self._make(spec, self._around))
+        except NoAnswer as error:
+            await self.check()  # one that answers nothing at all is away; else it hangs with this
+            raise ProvisionFailed(f"the container's surroundings cannot be had: {error}") from None
 
     async def exec(
         self,
@@ -119,10 +127,7 @@ class DockerProvisioner:
     async def start(self, name: str) -> Sandbox:
         """Starts a stopped one again, on the network that it had."""
         self._at_rest.forget(str((await self._containers.get(name))["Id"]))
-        try:
-            await self._engine.start_container(name)
-        except Refused as error:
-            raise SandboxFault(str(error)) from None
+        await self._containers.start(name)
         return self._sandbox(await self._containers.get(name))
 
     async def pause(self, name: str) -> None:

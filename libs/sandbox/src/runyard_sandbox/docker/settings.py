@@ -73,6 +73,8 @@ class DockerSettings:
     """`uid:gid` of what runs in sandboxes, never 0."""
     call_seconds: float = 30
     """How long to wait for an answer of the engine."""
+    start_seconds: float = 60
+    """How long for a container that it makes or starts; one that is not there by then has failed."""
     calls_at_once: int = 16
     init: bool = True
     """Whether the engine's own init is process 1."""

@@ -67,6 +67,7 @@ def _docker(settings: Settings) -> DockerSettings:
             page_address=urlsplit(settings.orchestrator_url).hostname if settings.sandbox_service_network else None,
         ),
         base_url=settings.docker_host,
+        start_seconds=settings.sandbox_create_seconds,
         user=owner_of(settings.sandbox_user),
     )
 
