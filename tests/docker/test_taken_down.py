@@ -1,8 +1,7 @@
 """After `down` nothing of an installation runs on the engine, and after the next `up` all goes on where it was."""
 
 import asyncio
-import os
-import signal
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +43,8 @@ def killed(stack: "Stack") -> None:
     supervisor = psutil.Process(int(layout.lock.read_text()))
     family = [supervisor, *supervisor.children(recursive=True)]
     for one in family:
-        os.kill(one.pid, signal.SIGKILL)
+        with contextlib.suppress(psutil.NoSuchProcess):  # servers end with the one that started them
+            one.kill()
     psutil.wait_procs(family, timeout=20)
     assert not is_locked(layout.lock)
 
