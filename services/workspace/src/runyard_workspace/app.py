@@ -13,6 +13,7 @@ from runyard_events.tasks import in_background
 from runyard_workspace.api import ROUTERS, FileLimits, SessionTrees
 from runyard_workspace.handlers.abandoned import AbandonedImports
 from runyard_workspace.handlers.effects import Effects
+from runyard_workspace.handlers.in_step import InStep
 from runyard_workspace.histories import Histories
 from runyard_workspace.projection import SUBJECTS, apply
 from runyard_workspace.settings import MIB, Settings
@@ -54,8 +55,10 @@ def build(settings: Settings) -> Service:
                 database=database, histories=histories, imports=work.imports, cloner=tools.cloner, layout=tools.layout,
                 grace_seconds=settings.import_abandoned_seconds,
             )  # fmt: skip
+            in_step = InStep(database=database, fetches=work.fetches, seconds=settings.fetch_every_seconds)
             effects = Effects(client, work.checkpoints.handle)
-            running = (*(projector.run() for projector in projectors.values()), effects.run(), abandoned.run())
+            projections = (projector.run() for projector in projectors.values())
+            running = (*projections, effects.run(), abandoned.run(), in_step.run())
             for task in running:
                 await stack.enter_async_context(in_background(task))
             work.register(server)

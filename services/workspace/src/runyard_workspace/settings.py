@@ -43,6 +43,8 @@ class Settings(ServiceSettings):
     """What stored credentials are sealed with; not set: derived from `JWT_SECRET_KEY`."""
     sync_timeout_seconds: float = Field(default=110, gt=0)
     """Longest time for one fetch or push."""
+    fetch_every_seconds: float = Field(default=300, ge=0)
+    """How often workspaces that have sessions are brought up to date with their remotes, unasked; 0: never."""
     github_api_url: str | None = None
     """Where GitHub's REST API is for all remotes; not set: GitHub's own for github.com, none for other hosts."""
 

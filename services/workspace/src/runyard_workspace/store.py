@@ -140,6 +140,27 @@ async def importing(session: AsyncSession) -> list[tuple[str, str]]:
     return [(tenant, workspace) for tenant, workspace in found.all()]
 
 
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """A workspace that has files of sessions; `trouble` is why it could not be fetched the last time."""
+
+    tenant: str
+    workspace: str
+    trouble: str | None
+
+
+async def workspaces_in_use(session: AsyncSession) -> list[InUse]:
+    """The workspaces that are there and have an open worktree."""
+    column = workspaces.c
+    opened = select(worktrees.c.workspace_id).where(worktrees.c.status == "opened")
+    statement = (
+        select(column.tenant_id, column.id, column.sync_failure_reason)
+        .where(column.status == "ready", column.id.in_(opened))
+        .order_by(column.created_at)
+    )
+    return [InUse(*row) for row in (await session.execute(statement)).all()]
+
+
 async def list_credentials(session: AsyncSession, tenant_id: str) -> list[StoredCredential]:
     """A team's credentials, by their hosts."""
     column = credentials.c

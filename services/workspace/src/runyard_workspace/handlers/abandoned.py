@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from runyard_chassis import Database, get_logger
 from runyard_events import Conflict, Scope
 from runyard_events.catalogue import WorkspaceImportFailed
+from runyard_events.database import DATABASE_FAULTS
 from runyard_events.errors import EventError
 from runyard_workspace.adapters.clone import Cloner
 from runyard_workspace.domain.layout import Layout
@@ -48,7 +49,7 @@ class AbandonedImports:
             await asyncio.sleep(min(self._grace, CHECK_SECONDS))
             try:
                 await self.look()
-            except (EventError, OSError) as error:
+            except (EventError, *DATABASE_FAULTS) as error:
                 _log.warning("imports.not_looked_after", error=str(error) or type(error).__name__)
 
     async def look(self) -> int:

@@ -1,4 +1,4 @@
-"""`cmd.workspace.fetch`: the managed copy is brought up to date with its remote."""
+"""The managed copy is brought up to date with its remote: when somebody asks (`cmd.workspace.fetch`), or in step."""
 
 import asyncio
 from dataclasses import dataclass
@@ -87,22 +87,52 @@ class Fetches:
     async def fetch(self, command: Command[FetchWorkspace]) -> Reply:
         """Fetches, and says which branches have changed."""
         workspace, tenant = command.payload.workspace_id, command.tenant_id
-        origin = await self._origins.of(tenant, workspace)
         scope = Scope.workspace(tenant, workspace)
         async with self._turns.setdefault(workspace, asyncio.Lock()):
             try:
-                branches = await self._remotes.fetch(
-                    self._layout.repository(workspace) / ".git", origin.remote, self._teller(scope)
-                )
-            except (SyncFailed, GitError) as error:
-                failed = as_sync_failure(error)
-                event = WorkspaceSyncFailed(reason=failed.reason, message=failed.message)
-                seq = await self._histories.tell(scope, event)
-                return refused(failed, seq)
-            _log.info("workspace.fetched", workspace_id=workspace, branches=len(branches))
-            branches = dict(list(branches.items())[:MAX_BRANCHES])
+                branches = await self._bring(tenant, workspace, self._teller(scope))
+            except SyncFailed as failed:
+                return refused(failed, await self._tell_failed(scope, failed))
             seq = await self._histories.tell(scope, WorkspaceFetched(branches=branches))
         return Reply(ok=True, result={"workspace_id": workspace, "branches": branches}, seq=seq)
+
+    async def keep_in_step(self, tenant: str, workspace: str, trouble: str | None) -> bool:
+        """Fetches unasked, and says only what is new; returns whether the remote could be fetched from.
+
+        `trouble` is the reason for which it could not the last time: while it stays the same it is not told again.
+
+        Raises:
+            Problem: see `Origins.of`.
+        """
+        scope = Scope.workspace(tenant, workspace)
+        async with self._turns.setdefault(workspace, asyncio.Lock()):
+            try:
+                branches = await self._bring(tenant, workspace, _to_nobody)
+            except SyncFailed as failed:
+                if failed.reason != trouble:
+                    await self._tell_failed(scope, failed)
+                return False
+            if branches or trouble:
+                await self._histories.tell(scope, WorkspaceFetched(branches=branches))
+        return True
+
+    async def _bring(self, tenant: str, workspace: str, tell: Tell) -> dict[str, str]:
+        """The branches that have changed.
+
+        Raises:
+            Problem: see `Origins.of`.
+            SyncFailed: whatever goes wrong at the remote, or in our own copy.
+        """
+        origin = await self._origins.of(tenant, workspace)
+        try:
+            branches = await self._remotes.fetch(self._layout.repository(workspace) / ".git", origin.remote, tell)
+        except GitError as error:
+            raise as_sync_failure(error) from error
+        _log.info("workspace.fetched", workspace_id=workspace, branches=len(branches))
+        return dict(list(branches.items())[:MAX_BRANCHES])
+
+    async def _tell_failed(self, scope: Scope, failed: SyncFailed) -> int:
+        return await self._histories.tell(scope, WorkspaceSyncFailed(reason=failed.reason, message=failed.message))
 
     def _teller(self, scope: Scope) -> Tell:
         async def tell(progress: Progress) -> None:
@@ -115,6 +145,10 @@ class Fetches:
                 _log.warning("workspace.progress_lost", phase=progress.phase)
 
         return tell
+
+
+async def _to_nobody(_: Progress) -> None:
+    """Nobody waits for a fetch that nobody asked for."""
 
 
 def as_sync_failure(error: SyncFailed | GitError) -> SyncFailed:
