@@ -2,9 +2,9 @@
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -84,3 +84,24 @@ async def test_a_preview_is_opened_by_the_port_of_this_machine(api: "Api", engin
     async with asyncio.timeout(30):
         while engine.containers():
             await asyncio.sleep(0.1)
+
+
+async def test_down_leaves_nothing_of_the_installation_and_up_goes_on_where_it_was(
+    stack: "Stack", api: "Api", engine: "Engine", workspace: str, sandbox_events: Callable[..., Any]
+) -> None:
+    session = await api.session(workspace, "codex")
+    run = await api.prompt(session, "[[script: tokens 300 delay 40]]")
+    before = await api.until(run, "ui.message.assistant.delta")
+
+    await asyncio.to_thread(stack.down)
+    assert engine.everything() == {"containers": [], "networks": [], "volumes": [], "images": []}
+    await asyncio.to_thread(stack.up)
+
+    after = await api.events(run, before[-1].id)
+    assert [one.type for one in after if one.type in ("run.resumed", "run.completed")] == [
+        "run.resumed",
+        "run.completed",
+    ]
+    told = await sandbox_events(stack, session)
+    assert [one["payload"]["reason"] for one in told if one["type"] == "sandbox.stopped"] == ["shutdown"]
+    assert not [one["payload"] for one in told if one["type"] == "sandbox.error"]
