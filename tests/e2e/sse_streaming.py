@@ -96,6 +96,7 @@ def prompt(client: httpx.Client, workspace: str, runner: str) -> str:
 
 def import_repository(client: httpx.Client, folder: Path) -> str:
     """A workspace with one commit."""
+    folder.chmod(0o755)  # the stack may work as somebody else
     (folder / "README.md").write_text("# Streaming\n")
     git = ["git", "-C", str(folder), "-c", "user.name=e2e", "-c", "user.email=e2e@example.test"]
     for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
@@ -118,12 +119,15 @@ def main() -> int:
     parser.add_argument(
         "--token", default=os.environ.get("RUNYARD_TOKEN"), help="default: RUNYARD_TOKEN, `runyard token`"
     )
+    parser.add_argument(
+        "--folder", help="where the small repository is made: somewhere that the stack sees; default: the system's own"
+    )
     options = parser.parse_args()
     token = options.token or _own_token()
     runners = ("codex", "claude") if options.runner == "both" else (options.runner,)
     failed = False
     with (
-        tempfile.TemporaryDirectory(prefix="runyard-streaming-") as folder,
+        tempfile.TemporaryDirectory(prefix="runyard-streaming-", dir=options.folder) as folder,
         httpx.Client(base_url=options.url, headers={"Authorization": f"Bearer {token}"}) as client,
     ):
         workspace = import_repository(client, Path(folder))
