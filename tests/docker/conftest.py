@@ -53,6 +53,7 @@ class Engine:
             "containers": sorted(docker("ps", "--all", "--filter", self.label, *NAMES).split()),
             "networks": sorted(docker("network", "ls", "--filter", self.label, "--format", "{{.Name}}").split()),
             "volumes": sorted(docker("volume", "ls", "--filter", self.label, "--format", "{{.Name}}").split()),
+            "images": sorted(docker("images", "--quiet", "--no-trunc", "--filter", self.label).split()),
         }
 
     @property
@@ -81,14 +82,19 @@ class Engine:
         return json.loads(printed.splitlines()[-1])
 
     def clear(self) -> None:
-        """Removes all that carries the stack's label."""
-        found = self.everything()
-        for kind, remove in (("containers", ["rm", "--force"]), ("networks", ["network", "rm"])):
-            if found[kind]:
-                docker(*remove, *found[kind], check=False)
+        """Removes all that carries the stack's label, containers first: they hold the rest."""
+        for kind, remove in REMOVE.items():
+            if found := self.everything()[kind]:
+                docker(*remove, *found, check=False)
 
 
 NAMES = ("--format", "{{.Names}}")
+REMOVE = {
+    "containers": ("rm", "--force"),
+    "networks": ("network", "rm"),
+    "volumes": ("volume", "rm"),
+    "images": ("rmi",),
+}
 
 
 @pytest.fixture(scope="session")

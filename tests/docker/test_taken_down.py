@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.docker, pytest.mark.agents, pytest.mark.timeout(300)]
 LONG = "[[script: tokens 300 delay 40]]"
-NOTHING: dict[str, list[str]] = {"containers": [], "networks": [], "volumes": []}
+NOTHING: dict[str, list[str]] = {"containers": [], "networks": [], "volumes": [], "images": []}
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["embedded", "processes"])
