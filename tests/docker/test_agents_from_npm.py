@@ -1,4 +1,4 @@
-"""An agent that comes from npm in containers of a real engine: it is in the image or it is not to be had."""
+"""Agents that come from npm in containers of a real engine: one is in the image or it is not to be had."""
 
 import json
 import os
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.docker, pytest.mark.agents, pytest.mark.acp, pytest.mark.timeout(240)]
 ROOT = Path(__file__).parents[2]
-TAG = "opencode-only"
-LOOK = """grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status; echo uid $(id -u)
-touch /opt/agents/mine "$(ls -d /opt/agents/*)/mine" && echo poisoned
+TAG = "without-droid"
+LOOK = """grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status; printf 'uid '; id -u
+for each in /opt/agents /opt/agents/*; do touch "$each/mine" && echo poisoned; done
 env | grep SESSION_TOKEN; command -v npm; echo made >made.md"""
 
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """The runner's image with opencode and without Droid, built as a user builds it."""
-    environment = {**os.environ, "TAG": TAG, "AGENTS": "opencode"}
+    """The runner's image with opencode and Gemini CLI and without Droid, built as a user builds it."""
+    environment = {**os.environ, "TAG": TAG, "AGENTS": "opencode gemini"}
     argv = [ROOT / "tools/images.sh", "runner-acp"]
     built = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
@@ -33,7 +33,7 @@ def image() -> str:
 
 @pytest.fixture(scope="module")
 def settings(image: str) -> dict[str, str]:
-    return {"SANDBOX_IMAGES": json.dumps({"opencode": image, "droid": image})}
+    return {"SANDBOX_IMAGES": json.dumps(dict.fromkeys(("opencode", "gemini", "droid"), image))}
 
 
 def script(*steps: dict[str, Any]) -> str:
@@ -44,10 +44,11 @@ def payloads(events: list["Seen"], wanted: str) -> list[Any]:
     return [one.payload for one in events if one.type == wanted]
 
 
-async def test_opencode_works_in_a_sealed_container_and_goes_on_in_its_thread(
-    stack: "Stack", api: "Api", engine: "Engine", repository: Path, sandbox_events: Callable[..., Any]
+@pytest.mark.parametrize("agent", ["opencode", "gemini"])
+async def test_it_works_in_a_sealed_container_and_goes_on_in_its_thread(
+    stack: "Stack", api: "Api", engine: "Engine", repository: Path, sandbox_events: Callable[..., Any], agent: str
 ) -> None:
-    session = await api.session(await api.import_repository(repository), "opencode")
+    session = await api.session(await api.import_repository(repository), agent)
 
     first = await api.events(await api.prompt(session, script({"run": LOOK}, {"say": "looked"})))
     second = await api.events(await api.prompt(session, script({"say": "again"})))
