@@ -4,16 +4,13 @@ import asyncio
 import json
 import os
 import subprocess
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
 from .conftest import docker
+from .preview_steps import BASE, images_of, lines_of, nothing_left, previewed, until, visitor
 
 if TYPE_CHECKING:
     from tests.conftest import Api, Stack
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
     from .conftest import Engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
-BASE = f"runyard/preview:{os.environ.get('TAG', 'latest')}"
 PROBE = """
 import json, os, socket, urllib.request
 
@@ -66,63 +62,9 @@ def settings() -> dict[str, str]:
     return {"SANDBOX_PREVIEW_IMAGE": BASE, "RECONCILE_SECONDS": "1", "PREVIEW_START_SECONDS": "120"}
 
 
-def _images(engine: "Engine") -> list[str]:
-    argv = ["docker", "images", "--quiet", "--filter", engine.label]
-    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
-
-
 def _unnamed() -> set[str]:
     argv = ["docker", "images", "--all", "--quiet", "--no-trunc", "--filter", "dangling=true"]
     return set(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split())
-
-
-async def _preview(api: "Api", folder: Path, files: dict[str, str], **asked: str) -> str:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    identity = ["-c", "user.name=Tester", "-c", "user.email=tester@example.com"]
-    for arguments in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "first"]):
-        await asyncio.to_thread(subprocess.run, ["git", *identity, *arguments], cwd=folder, check=True)
-    workspace = await api.import_repository(folder)
-    return str((await api.call("POST", "/api/previews", json={"workspace_id": workspace, **asked}))["preview_id"])
-
-
-async def _until(api: "Api", preview: str, status: str, generation: int = 1) -> Any:
-    async with asyncio.timeout(120):
-        while True:
-            found = await api.call("GET", f"/api/previews/{preview}")
-            if found["status"] == status and found["generation"] >= generation:
-                return found
-            assert status == "failed" or found["status"] != "failed", found
-            await asyncio.sleep(0.2)
-
-
-async def _lines(api: "Api", preview: str) -> str:
-    return "\n".join(line["text"] for line in (await api.call("GET", f"/api/previews/{preview}/logs"))["lines"])
-
-
-async def _nothing_left(engine: "Engine", preview: str, networks: set[str] | None = None) -> None:
-    owner = f"label=runyard.owner={preview}"
-
-    def left() -> str:
-        found = [["ps", "--all", "--quiet", "--filter", owner], ["images", "--quiet", "--filter", owner]]
-        kept = [subprocess.run(["docker", *one], capture_output=True, text=True, check=True).stdout for one in found]
-        return "".join(kept)
-
-    async with asyncio.timeout(60):
-        while left() or (networks is not None and len(engine.everything()["networks"]) > len(networks)):
-            await asyncio.sleep(0.2)
-
-
-@asynccontextmanager
-async def _visitor(api: "Api", preview: str) -> AsyncGenerator[httpx.AsyncClient]:
-    opened: dict[str, str] = await api.call("POST", f"/api/previews/{preview}/open")
-    link = urlsplit(opened["url"])
-    base, headers = f"http://127.0.0.1:{link.port}", {"Host": link.netloc}
-    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=30, trust_env=False) as client:
-        entered = await client.get(f"{link.path}?{link.query}")
-        client.headers["Cookie"] = entered.headers["Set-Cookie"].partition(";")[0]
-        yield client
 
 
 def _hosts(stack: "Stack") -> list[tuple[str, int]]:
@@ -148,31 +90,32 @@ async def test_a_dockerfile_is_built_held_served_rebuilt_and_leaves_nothing(
         "probe.py": PROBE,
         "hosts.json": json.dumps(_hosts(stack)),
     }
-    preview = await _preview(api, tmp_path, files, framework="dockerfile")
-    ready = await _until(api, preview, "ready")
+    before = engine.everything()
+    preview = await previewed(api, tmp_path, files, framework="dockerfile")
+    ready = await until(api, preview, "ready")
     assert (ready["method"], ready["framework"]) == ("docker", "dockerfile")
     assert engine.inside(preview, "id", "-u") != "0"
-    assert "Serving HTTP" in await _lines(api, preview)
+    assert "Serving HTTP" in await lines_of(api, preview)
     usage = await api.call("GET", f"/api/previews/{preview}/stats")
     assert 0 < usage["memory_bytes"] < usage["memory_limit_bytes"] == 1024**3
-    async with _visitor(api, preview) as client:
+    async with visitor(api, preview) as client:
         assert "hello" in (await client.get("/")).text
         assert (await client.get("/key.secret")).status_code == 404
         report = (await client.get("/report.json")).json()
     assert report["uid"] == 0
     assert (report["reached"], report["proxied"], report["socket"], report["secrets"]) == ([], 403, False, [])
     assert int(report["memory"]) == 2 * 1024**3
-    assert len(_images(engine)) == 1
+    assert len(images_of(engine)) == 1
 
     await api.call("POST", f"/api/previews/{preview}/restart")
-    await _until(api, preview, "ready", generation=2)
+    await until(api, preview, "ready", generation=2)
     async with asyncio.timeout(30):
-        while len(_images(engine)) != 1:
+        while len(images_of(engine)) != 1:
             await asyncio.sleep(0.2)
 
     await api.call("DELETE", f"/api/previews/{preview}")
-    await _nothing_left(engine, preview)
-    assert not _images(engine)
+    await nothing_left(engine, preview, before)
+    assert not images_of(engine)
 
 
 async def test_a_build_that_fails_shows_its_last_lines_and_leaves_nothing(
@@ -180,28 +123,28 @@ async def test_a_build_that_fails_shows_its_last_lines_and_leaves_nothing(
 ) -> None:
     before = _unnamed()
     steps = f"FROM {BASE}\nCOPY . /srv\nRUN echo {tmp_path.name} first\nRUN echo no such thing >&2; exit 3\n"
-    preview = await _preview(api, tmp_path, {"Dockerfile": steps})
-    failed = await _until(api, preview, "failed")
+    preview = await previewed(api, tmp_path, {"Dockerfile": steps})
+    failed = await until(api, preview, "failed")
     assert failed["reason"] == "build_failed"
     assert "non-zero code: 3" in failed["message"]
     assert "no such thing" in failed["log_tail"]
-    assert not _images(engine)
+    assert not images_of(engine)
     built = _unnamed() - before
     tried = [docker("image", "history", "--no-trunc", "--format", "{{.CreatedBy}}", one, check=False) for one in built]
     assert not [one for one in tried if tmp_path.name in one], "what failed has left layers"
-    async with _visitor(api, preview) as client:
+    async with visitor(api, preview) as client:
         assert "no such thing" in (await client.get("/", headers={"Accept": "text/html"})).text
 
 
 async def test_a_build_that_is_not_wanted_any_more_ends(api: "Api", engine: "Engine", tmp_path: Path) -> None:
-    networks = set(engine.everything()["networks"])
+    before = engine.everything()
     steps = f"FROM {BASE}\nRUN echo {tmp_path.name} waiting; sleep 600\n"
-    preview = await _preview(api, tmp_path, {"Dockerfile": steps})
+    preview = await previewed(api, tmp_path, {"Dockerfile": steps})
     async with asyncio.timeout(60):
-        while "waiting" not in (await _lines(api, preview)).split("Running in")[-1]:
+        while "waiting" not in (await lines_of(api, preview)).split("Running in")[-1]:
             await asyncio.sleep(0.2)
     await api.call("DELETE", f"/api/previews/{preview}")
-    await _nothing_left(engine, preview, networks)
+    await nothing_left(engine, preview, before)
     waiting = ["docker", "ps", "--quiet", "--filter", "status=running", "--no-trunc", "--format", "{{.Command}}"]
     async with asyncio.timeout(30):
         while tmp_path.name in subprocess.run(waiting, capture_output=True, text=True, check=True).stdout:
@@ -209,12 +152,13 @@ async def test_a_build_that_is_not_wanted_any_more_ends(api: "Api", engine: "Eng
 
 
 async def test_an_image_cannot_be_given_labels_that_are_ours(api: "Api", engine: "Engine", tmp_path: Path) -> None:
+    before = engine.everything()
     steps = f"FROM {BASE}\nLABEL runyard.page.80=5001\nEXPOSE 80\n"
-    preview = await _preview(api, tmp_path, {"Dockerfile": steps})
-    failed = await _until(api, preview, "failed")
+    preview = await previewed(api, tmp_path, {"Dockerfile": steps})
+    failed = await until(api, preview, "failed")
     assert failed["reason"] == "build_failed"
     assert "runyard.page.80" in failed["message"]
-    await _nothing_left(engine, preview)
+    await nothing_left(engine, preview, before)
 
 
 @pytest.mark.usefixtures("stack")
@@ -226,5 +170,5 @@ async def test_an_image_that_nothing_wants_is_reaped(engine: "Engine", tmp_path:
     without = {**os.environ, "DOCKER_BUILDKIT": "0"}
     await asyncio.to_thread(subprocess.run, argv, env=without, capture_output=True, check=True)
     async with asyncio.timeout(60):
-        while _images(engine):
+        while images_of(engine):
             await asyncio.sleep(0.2)

@@ -107,7 +107,7 @@ EXAMPLES: dict[str, Any] = {
     "sandbox.egress_denied": {"host": "example.com", "port": 443, "count": 3},
     "team.sandbox_rules_changed": {"rules": {"enabled": True, "processFallback": False, "egress": ["example.com"], "idleStopSeconds": 900, "runtime": None}, "changedBy": "u1"},
     "preview.requested": {"workspaceId": "w", "sessionId": "s", "branch": None, "command": None, "framework": None, "requestedBy": "u1", "idempotencyKey": "k", "requestHash": "h"},
-    "preview.prepared": {"path": "/workspaces/w/sessions/s", "framework": "vite", "name": "Vite", "install": "npm install", "build": None, "serve": "npx vite --host 0.0.0.0 --port $PORT", "branch": None, "commit": None},
+    "preview.prepared": {"path": "/workspaces/w/sessions/s", "framework": "vite", "name": "Vite", "install": "npm install", "build": None, "serve": "npx vite --host 0.0.0.0 --port $PORT", "branch": None, "commit": None, "folder": ""},
     "preview.starting": {"generation": 1, "method": "docker", "port": 5000, "containerName": "runyard-preview-p-1"},
     "preview.ready": {"generation": 1, "address": "127.0.0.1:5000", "tookMs": 2500},
     "preview.failed": {"generation": 1, "reason": "exited", "message": "It ended by itself.", "exitCode": 1, "logTail": ["SyntaxError"]},

@@ -84,6 +84,7 @@ class MemoryEngine:
             tenant_id=spec.tenant_id,
             owner_id=spec.owner_id,
             epoch=spec.epoch,
+            alias=spec.alias,
             created_at=datetime.now(UTC),
         )
         self.specs.append(spec)

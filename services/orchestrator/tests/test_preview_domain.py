@@ -133,6 +133,26 @@ def test_an_end_has_its_reason(ended: Box, *, ready: bool, reason: str) -> None:
     assert found.reason == reason
 
 
+def test_what_a_page_needs_is_wanted_with_it_and_goes_with_it() -> None:
+    beside = box(name=f"{NAME}.1", service="db")
+    assert step(after(REQUESTED, PREPARED, STARTING), beside) == Provision()
+    assert step(after(REQUESTED, PREPARED, STARTING, READY), beside, box()) == Look(box())
+    assert step(after(REQUESTED, PREPARED, STARTING, READY, STOPPED), beside) == Remove((beside,))
+    former = box(name="runyard-preview-p-0.1", service="db")
+    assert step(after(REQUESTED, PREPARED, STARTING, READY), former, box()) == Remove((former,))
+
+
+def test_what_a_page_needs_may_end_well_and_not_otherwise() -> None:
+    preview = after(REQUESTED, PREPARED, STARTING)
+    well = box(name=f"{NAME}.1", service="prepare", ended=True, exit_code=0)
+    assert step(preview, well) == Provision()
+    badly = step(preview, replace(well, exit_code=3), box())
+    assert badly == Fail("exited", "Its service prepare ended with exit code 3.", 3)
+    killed = step(after(REQUESTED, PREPARED, STARTING, READY), replace(well, exit_code=137), box())
+    assert isinstance(killed, Fail)
+    assert (killed.reason, killed.message) == ("vanished", "Its service prepare was ended from outside.")
+
+
 def test_a_page_that_does_not_come_up_is_waited_for_so_long() -> None:
     preview = after(REQUESTED, PREPARED, STARTING)
     assert step(preview, box(), now=NOW + timedelta(seconds=60)) == Look(box())

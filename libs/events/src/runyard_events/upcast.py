@@ -15,9 +15,15 @@ def _dispatched_to_a_process(payload: dict[str, Any]) -> dict[str, Any]:
     return {**payload, "method": "process"}
 
 
+def _prepared_at_its_path(payload: dict[str, Any]) -> dict[str, Any]:
+    return {**payload, "folder": ""}
+
+
 UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
     # Before there were sandboxes every run went to a process.
     ("run.dispatched", 1): _dispatched_to_a_process,
+    # The path of an image's files was all that was said of where they are.
+    ("preview.prepared", 1): _prepared_at_its_path,
 }
 """By (type, version that it starts from)."""
 

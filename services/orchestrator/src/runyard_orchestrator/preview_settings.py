@@ -17,7 +17,7 @@ class PreviewSettings(BaseSettings):
     preview_recoveries: int = Field(default=3, ge=0)
     """How often a preview that has vanished is brought back by itself."""
     preview_builds: bool = True
-    """Whether images are built of projects' Dockerfiles, where previews run in containers of a Docker engine. A step of
+    """Whether images are built of projects' own files, where previews run in containers of a Docker engine. A step of
     a build may run as root, without what holds containers besides the network and the limits."""
     preview_environment: dict[str, str] = Field(default_factory=dict[str, str])
     """What previews are told besides (JSON), wherever they run."""

@@ -43,6 +43,7 @@ class PreviewPrepared(Payload):
     """Its files are there and it is known what they are and how they are served."""
 
     TYPE: ClassVar[str] = "preview.prepared"
+    VERSION: ClassVar[int] = 2
     FAMILY: ClassVar[Family] = "lifecycle"
     path: str
     framework: str
@@ -53,6 +54,8 @@ class PreviewPrepared(Payload):
     serve: str
     branch: str | None = None
     commit: str | None = None
+    folder: str = ""
+    """Where below `path` the files of its image are, or its compose file."""
 
 
 class PreviewStarting(Payload):

@@ -3,19 +3,21 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import structlog
 
 from runyard_events import Scope
 from runyard_events.catalogue import Method
+from runyard_orchestrator.adapters.preview_specs import Made, specs_of
 from runyard_orchestrator.adapters.way_out import WayOut
+from runyard_orchestrator.domain.compose import Condition
 from runyard_orchestrator.domain.preview import Preview
-from runyard_orchestrator.domain.preview_upkeep import Box, shell_command
+from runyard_orchestrator.domain.preview_upkeep import Box, names_of, page_of
 from runyard_orchestrator.store.previews import PreviewKey
-from runyard_sandbox import LogLine, Mount, NotThere, Provisioner, Sandbox, SandboxFault, Spec, Stats
-from runyard_sandbox.builds import Image
-from runyard_sandbox.provisioner import PREVIEW_LIMITS, NotSupported
+from runyard_sandbox import LogLine, NotThere, Provisioner, Sandbox, SandboxFault, Stats
+from runyard_sandbox.provisioner import NotSupported
 
 logger = structlog.get_logger(__name__)
 
@@ -25,19 +27,7 @@ _STARTS_AT_ONCE: frozenset[Method] = frozenset({"docker", "process"})
 _TAIL_LINES = 60
 _TAIL_WIDTH = 500
 _TAIL_SECONDS = 10
-_ENVIRONMENT = {
-    "BROWSER": "none",
-    "NO_COLOR": "1",
-    "PYTHONUNBUFFERED": "1",
-    "NEXT_TELEMETRY_DISABLED": "1",
-    "ASTRO_TELEMETRY_DISABLED": "1",
-    "NUXT_TELEMETRY_DISABLED": "1",
-    "GATSBY_TELEMETRY_DISABLED": "1",
-    "npm_config_update_notifier": "false",
-    "npm_config_fund": "false",
-    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-}
-"""Says to the usual tools: nobody watches, report to nobody."""
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 class PreviewBoxes:
@@ -58,40 +48,26 @@ class PreviewBoxes:
         """Where a preview can run."""
         return frozenset(self._engines)
 
-    async def provision(self, key: PreviewKey, preview: Preview, image: Image | None = None) -> None:
-        """Starts it, or finds it started. `image`: the one that was built of its own Dockerfile.
+    async def provision(self, key: PreviewKey, preview: Preview, made: Made | None = None) -> str | None:
+        """Starts it, or finds it started; the service, if any, that has to come up before the next can be started.
+
+        `made`: what is run in images of its own.
 
         Raises:
             ProvisionFailed, EngineAway: it cannot be had, or not now.
         """
-        path, port = preview.path or "", _port(preview, image)
-        in_box = preview.method != "process"
-        env = {
-            **_ENVIRONMENT,
-            **(self._to_the_outside(key, preview) if in_box else {}),
-            **self._environment.get(preview.method, {}),
-            "PORT": str(port),
-            "HOST": "0.0.0.0" if in_box else "127.0.0.1",  # noqa: S104 - its own network, with nobody else on it
-        }
-        await self._engines[preview.method].provision(
-            Spec(
-                name=preview.container_name or "",
-                purpose="preview",
-                tenant_id=key.tenant_id,
-                owner_id=key.preview_id,
-                epoch=preview.generation,
-                image=image and image.native_id,
-                command=None if image else shell_command(preview),
-                env=env,
-                mounts=_mounts(path) if in_box and image is None else (),
-                working_directory=None if image else path,
-                user=image and image.user,
-                # Ordinary images write where they like; nothing of it outlives the container.
-                read_only_root=image is None,
-                limits=PREVIEW_LIMITS,
-                ports=(port,),
-            )
-        )
+        there = dict[str, Sandbox]()
+        told = self._environment.get(preview.method, {})
+        if preview.method != "process":
+            told = {**self._to_the_outside(key, preview), **told}
+        for service, spec in specs_of(key, preview, made, told):
+            for needed, condition in service.needs.items() if service else ():
+                if not _holds(condition, there[needed]):
+                    return needed
+            one = await self._engines[preview.method].provision(spec)
+            if service:
+                there[service.name] = one
+        return None
 
     def _to_the_outside(self, key: PreviewKey, preview: Preview) -> Mapping[str, str]:
         scope = Scope.preview(key.tenant_id, key.preview_id)
@@ -132,14 +108,20 @@ class PreviewBoxes:
 
     async def tail(self, preview: Preview, lines: int = _TAIL_LINES) -> list[LogLine]:
         """The last lines that it printed, as far as they can be had."""
-        engine, name = self._engines.get(preview.method), preview.container_name
+        engine, page = self._engines.get(preview.method), preview.container_name
         found: list[LogLine] = []
-        if engine is None or name is None:
+        if engine is None or page is None:
             return found
-        with contextlib.suppress(SandboxFault, TimeoutError, OSError):
-            async with asyncio.timeout(_TAIL_SECONDS):
-                async for line in engine.logs(name, tail=lines):
-                    found.append(line)  # noqa: PERF401 - what was read before a fault counts
+        names = names_of(preview, page)
+        for name in names:
+            with contextlib.suppress(SandboxFault, TimeoutError, OSError):
+                async with asyncio.timeout(_TAIL_SECONDS):
+                    beside = await engine.find(name) if name != page else None
+                    said = f"{beside.alias} | " if beside else ""
+                    async for line in engine.logs(name, tail=lines):
+                        found.append(replace(line, text=f"{said}{line.text}"))  # noqa: PERF401 - what was read counts
+        if len(names) > 1:
+            found.sort(key=lambda line: line.at or _EARLIEST)
         return found[-lines:]
 
     async def follow(self, preview: Preview, *, tail: int) -> AsyncIterator[str]:
@@ -174,16 +156,15 @@ class PreviewBoxes:
             yield change.name
 
 
-def _port(preview: Preview, image: Image | None) -> int:
-    """Where its page is: on the only port that its image names, else on that which it is told."""
-    return image.ports[0] if image is not None and len(image.ports) == 1 else preview.port or 0
-
-
-def _mounts(path: str) -> tuple[Mount, ...]:
-    """The files, and over themselves what they say of their repository: an agent's Git outside would believe that."""
-    pointer = f"{path}/.git"
-    files = Mount(Path(path), path)
-    return (files, Mount(Path(pointer), pointer, read_only=True)) if Path(pointer).is_file() else (files,)
+def _holds(condition: Condition, one: Sandbox) -> bool:
+    """Whether what has to be so of a service before another is started."""
+    match condition:
+        case "service_started":
+            return True
+        case "service_healthy":
+            return one.healthy is True
+        case "service_completed_successfully":
+            return one.status == "stopped" and one.exit_code == 0
 
 
 def shown(lines: Iterable[str]) -> tuple[str, ...]:
@@ -202,4 +183,5 @@ def _box(method: Method, one: Sandbox) -> Box:
         exit_code=one.exit_code,
         out_of_memory=one.out_of_memory,
         address=next(iter(one.addresses.values()), None),
+        service=one.alias if page_of(one.name) else None,
     )

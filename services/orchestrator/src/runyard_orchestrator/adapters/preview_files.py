@@ -7,8 +7,10 @@ from typing import Any
 from runyard_events import CommandBus, CommandPayload, CommandTimeout, LogUnavailable, Reply, command, derived_id
 from runyard_events.catalogue import PreviewFailure, PreviewPrepared
 from runyard_events.commands import DetectProject, OpenPreviewTree, PrepareSandbox, RemovePreviewTree
+from runyard_orchestrator.adapters.preview_projects import CHOSEN, compose_project
+from runyard_orchestrator.domain.compose import NotServed
 from runyard_orchestrator.domain.facts import OWNER
-from runyard_orchestrator.domain.preview import DOCKERFILE, Preview
+from runyard_orchestrator.domain.preview import BUILT, COMPOSE, Preview
 from runyard_orchestrator.store.previews import PreviewKey
 
 _SECONDS = 120
@@ -43,9 +45,8 @@ class PreviewFiles:
         if preview.command:
             found = {"framework": "command", "name": "Command", "install": None, "serve": preview.command, "folder": ""}
         else:
-            found = await self._detected(key, preview, builds=builds)
-        if found["framework"] == DOCKERFILE and found["folder"]:
-            tree["path"] = f"{tree['path']}/{found['folder']}"
+            found = await self._detected(key, preview, tree["path"], builds=builds)
+        is_built = found["framework"] in BUILT
         return PreviewPrepared(
             path=tree["path"],
             framework=found["framework"],
@@ -55,6 +56,7 @@ class PreviewFiles:
             serve=_in_folder(tree["path"], found["folder"], found["serve"]) or "",
             branch=tree.get("branch"),
             commit=tree.get("commit"),
+            folder=found["folder"] if is_built else "",
         )
 
     async def has_moved(self, key: PreviewKey, preview: Preview) -> bool:
@@ -96,24 +98,34 @@ class PreviewFiles:
         looked = await self._ask(key, DetectProject(workspace_id=preview.workspace_id, session_id=preview.session_id))
         return _needed(looked, "workspace_lost")
 
-    async def _detected(self, key: PreviewKey, preview: Preview, *, builds: bool) -> dict[str, Any]:
+    async def _detected(self, key: PreviewKey, preview: Preview, path: str, *, builds: bool) -> dict[str, Any]:
         about = {"session_id": preview.session_id} if preview.session_id else {"preview_id": key.preview_id}
         asked = DetectProject(workspace_id=preview.workspace_id, **about)
         candidates = _needed(await self._ask(key, asked), "workspace_lost")["candidates"]
         if preview.framework:
-            candidates = [one for one in candidates if one["framework"] == preview.framework]
+            asked_for = COMPOSE if preview.framework.startswith(CHOSEN) else preview.framework
+            candidates = [one for one in candidates if one["framework"] == asked_for]
         if not candidates:
             what = f"a project of {preview.framework}" if preview.framework else "a project that we know how to serve"
             raise NotPrepared("not_detected", f"The files are not {what}. Give a command that serves them on $PORT.")
-        served = [one for one in candidates if not one["needs_image"] or (builds and one["framework"] == DOCKERFILE)]
-        if not served:
-            what = "compose files are not served" if builds else "images are not built here"
-            raise NotPrepared(
-                "not_detected",
-                f"All that was found is a {candidates[0]['name']}, and {what}. "
-                "Give a command that serves the project on $PORT.",
-            )
-        return served[0]
+        why = "images are not built here."
+        for one in candidates:
+            if one["framework"] not in BUILT:
+                return one
+            if not builds:
+                continue
+            try:
+                if one["framework"] == COMPOSE:
+                    await compose_project(path, one["folder"], preview.framework)
+            except NotServed as error:
+                why = f"it cannot be served: {error}"
+            else:
+                return one
+        raise NotPrepared(
+            "not_detected",
+            f"All that was found is a {candidates[0]['name']}, and {why} "
+            "Give a command that serves the project on $PORT.",
+        )
 
     async def _ask(self, key: PreviewKey, payload: CommandPayload) -> Reply:
         try:

@@ -1,14 +1,16 @@
-"""Images of previews whose project is a Dockerfile: built beside the keeper's rounds, and told as the preview's log."""
+"""Images of projects' own, for previews: built beside the keeper's rounds, and told as the preview's log."""
 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from runyard_events.catalogue import Method
 from runyard_events.tasks import end_tasks
+from runyard_orchestrator.adapters.preview_projects import project_of
+from runyard_orchestrator.adapters.preview_specs import Made, builds_of
+from runyard_orchestrator.domain.compose import NotServed, Project
 from runyard_orchestrator.domain.preview import Preview
 from runyard_orchestrator.store.previews import PreviewKey
 from runyard_sandbox import SandboxFault
@@ -21,6 +23,7 @@ Tell = Callable[[PreviewKey, Preview, AsyncIterator[str]], Awaitable[None]]
 @dataclass(frozen=True, slots=True)
 class _Building:
     generation: int
+    project: Project
     task: asyncio.Task[None]
     said: deque[str]
 
@@ -40,8 +43,8 @@ class PreviewImages:
         """Whether images can be built where previews of this method run."""
         return method in self._builders
 
-    async def ready(self, key: PreviewKey, preview: Preview) -> Image | None:
-        """The image of the preview's present start; None: it is being built.
+    async def ready(self, key: PreviewKey, preview: Preview) -> Made | None:
+        """The images of the preview's present start; None: they are being built.
 
         Raises:
             BuildFailed: it cannot be.
@@ -49,30 +52,38 @@ class PreviewImages:
         """
         builder = self._builders.get(preview.method)
         if builder is None:
-            raise BuildFailed("It is a Dockerfile, and images are not built where it would run.")
+            raise BuildFailed("It has to be built, and images are not built where it would run.")
         known = self._building.get(key)
         if known is not None and known.generation != preview.generation:
             await self.leave(key)
             known = None
         if known is not None and not known.task.done():
             return None
+        if known is not None and (error := known.task.exception()) is not None:
+            del self._building[key]
+            raise error
+        # What is run stays what it was when its images were begun, whatever becomes of the files meanwhile.
+        project = known.project if known else await self._project(preview)
+        orders, images = builds_of(key, preview, project), dict[str, Image]()
+        for order in orders:
+            if (image := await builder.built(key.preview_id, preview.generation, order.part)) is not None:
+                images[order.part] = image
+        if len(images) == len(orders):
+            return Made(project, images)
         if known is not None:
             del self._building[key]
-            known.task.result()
-        if (image := await builder.built(key.preview_id, preview.generation)) is not None:
-            return image
-        if known is not None:
-            raise BuildFailed("The image that was built is not there any more.")
+            raise BuildFailed("An image that was built is not there any more.")
         said = deque[str](maxlen=_SAID_LINES)
-        task = asyncio.create_task(self._build(builder, key, preview, said))
+        missing = [order for order in orders if order.part not in images]
+        task = asyncio.create_task(self._build(builder, key, preview, missing, said))
         task.add_done_callback(lambda _: self.ended(key))
-        self._building[key] = _Building(preview.generation, task, said)
+        self._building[key] = _Building(preview.generation, project, task, said)
         return None
 
     def said(self, key: PreviewKey, lines: int) -> list[str]:
         """What the build under way has printed last."""
         known = self._building.get(key)
-        return [] if known is None else list(known.said)[-lines:]
+        return [] if known is None or known.task.done() else list(known.said)[-lines:]
 
     async def leave(self, key: PreviewKey) -> None:
         """Ends the build that is under way, if any."""
@@ -90,21 +101,25 @@ class PreviewImages:
         """Ends all builds."""
         await end_tasks(*(one.task for one in self._building.values()))
 
-    async def _build(self, builder: Builder, key: PreviewKey, preview: Preview, said: deque[str]) -> None:
-        order = Build(
-            folder=Path(preview.path or ""),
-            tenant_id=key.tenant_id,
-            owner_id=key.preview_id,
-            epoch=preview.generation,
-        )
+    async def _project(self, preview: Preview) -> Project:
+        try:
+            return await project_of(preview)
+        except NotServed as error:
+            raise BuildFailed(str(error)) from None
+
+    async def _build(
+        self, builder: Builder, key: PreviewKey, preview: Preview, orders: Sequence[Build], said: deque[str]
+    ) -> None:
         limit = asyncio.timeout(self._seconds)
         try:
-            async with limit, contextlib.aclosing(builder.build(order)) as lines:
-                await self._tell(key, preview, _kept(lines, said))
+            async with limit:
+                for order in orders:
+                    async with contextlib.aclosing(builder.build(order)) as lines:
+                        await self._tell(key, preview, _kept(lines, said))
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise BuildFailed(f"Its image was not built within {self._seconds:.0f} s.") from None
+            raise BuildFailed(f"What it needs was not built within {self._seconds:.0f} s.") from None
 
 
 async def _kept(lines: AsyncIterator[str], said: deque[str]) -> AsyncIterator[str]:

@@ -24,8 +24,9 @@ from runyard_orchestrator.domain.facts import OWNER, Fact, Refusal
 Status = Literal["absent", "requested", "prepared", "starting", "ready", "failed", "stopped", "deleted"]
 ACTIVE: frozenset[Status] = frozenset({"requested", "prepared", "starting", "ready"})
 """A preview that is wanted: something is there for it, or has to be."""
-DOCKERFILE = "dockerfile"
-"""What a project is found as whose image has to be built."""
+DOCKERFILE, COMPOSE = "dockerfile", "compose"
+BUILT = frozenset({DOCKERFILE, COMPOSE})
+"""What projects are found as whose images have to be built."""
 SERVICE = f"service:{OWNER}"
 """Who has asked for a start that nobody asked for: the preview was lost and is brought back."""
 
@@ -58,6 +59,8 @@ class Preview:
     build: str | None = None
     serve: str | None = None
     commit: str | None = None
+    folder: str = ""
+    """Where below `path` the files of its image are, or its compose file."""
     generation: int = 0
     method: Method = "process"
     port: int | None = None
@@ -112,6 +115,7 @@ def _changed(preview: Preview, fact: Fact) -> Preview | None:  # noqa: PLR0911 -
                 build=made.build,
                 serve=made.serve,
                 commit=made.commit,
+                folder=made.folder,
                 branch=made.branch or preview.branch,
             )
         case PreviewStarting() as start:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from runyard_events.catalogue import Payload, PreviewFailure, PreviewStopped
-from runyard_orchestrator.domain.preview import ACTIVE, SERVICE, Preview, again
+from runyard_orchestrator.domain.compose.project import MOST_BESIDE
+from runyard_orchestrator.domain.preview import ACTIVE, COMPOSE, SERVICE, Preview, again
 
 SETUP_FAILED = 97
 """What the shell ends with when a preview cannot be installed or built."""
@@ -28,6 +29,8 @@ class Box:
     exit_code: int | None = None
     out_of_memory: bool = False
     address: str | None = None
+    service: str | None = None
+    """What of a preview of several it is; None: the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ def next_step(  # noqa: PLR0911 - one per status
 
     `has_files`: the session that it shows is still there. `cleared`: the files of the deleted one are gone.
     """
-    unwanted = tuple(box for box in boxes if box.name != preview.container)
+    unwanted = tuple(box for box in boxes if not _is_wanted(box, preview))
     if unwanted:
         return Remove(unwanted)
     if preview.status == "deleted":
@@ -119,7 +122,7 @@ def next_step(  # noqa: PLR0911 - one per status
         case "prepared":
             return Begin()
         case _:
-            return _of_box(preview, boxes[0] if boxes else None, now, patience)
+            return _of_boxes(preview, boxes, now, patience)
 
 
 def shell_command(preview: Preview) -> tuple[str, ...]:
@@ -127,6 +130,18 @@ def shell_command(preview: Preview) -> tuple[str, ...]:
     setup = " && ".join(f"{{ {part}; }}" for part in (preview.install, preview.build) if part)
     failing = f'{{ {setup}; }} || {{ echo "The preview could not be set up." >&2; exit {SETUP_FAILED}; }}\n'
     return ("/bin/sh", "-c", f"{failing if setup else ''}{preview.serve or 'false'}")
+
+
+def _is_wanted(box: Box, preview: Preview) -> bool:
+    return box.name == preview.container or (box.service is not None and page_of(box.name) == preview.container)
+
+
+def _of_boxes(preview: Preview, boxes: Sequence[Box], now: datetime, patience: Patience) -> Step:
+    """What the page needs may end well, once it has done what it is for; if it does otherwise, so does the preview."""
+    failed = next((box for box in boxes if box.service and box.ended and (box.exit_code or box.out_of_memory)), None)
+    if failed is not None:
+        return _ended(preview, failed)
+    return _of_box(preview, next((box for box in boxes if box.service is None), None), now, patience)
 
 
 def _of_box(preview: Preview, box: Box | None, now: datetime, patience: Patience) -> Step:
@@ -142,15 +157,16 @@ def _of_box(preview: Preview, box: Box | None, now: datetime, patience: Patience
 
 
 def _ended(preview: Preview, box: Box) -> Fail:
+    which = f"Its service {box.service}" if box.service else "It"
     if box.out_of_memory:
-        return Fail("out_of_memory", "It used more memory than a preview may.", box.exit_code)
+        return Fail("out_of_memory", f"{which} used more memory than a preview may.", box.exit_code)
     if box.exit_code == SETUP_FAILED and preview.status == "starting":
         return Fail("build_failed", "It could not be installed or built.", box.exit_code)
     if box.exit_code in KILLED and preview.status == "ready":
         # No program ends itself so: somebody removes it, and will have done so in a moment.
-        return Fail("vanished", "It was ended from outside.", box.exit_code)
+        return Fail("vanished", f"{which} was ended from outside.", box.exit_code)
     how = "ended" if box.exit_code is None else f"ended with exit code {box.exit_code}"
-    return Fail("exited", f"Its server {how}.", box.exit_code)
+    return Fail("exited", f"{which if box.service else 'Its server'} {how}.", box.exit_code)
 
 
 def _recovery(preview: Preview, *, has_files: bool, patience: Patience) -> Step:
@@ -175,6 +191,22 @@ def free_port(taken: frozenset[int], wanted: int | None, hint: int) -> int | Non
 def container_name(preview_id: str, generation: int) -> str:
     """The name of a preview's container."""
     return f"runyard-preview-{preview_id}-{generation}"
+
+
+def part_name(page: str, number: int) -> str:
+    """The name of a container that a page needs besides its own."""
+    return f"{page}.{number}"
+
+
+def names_of(preview: Preview, page: str) -> list[str]:
+    """What a preview's containers may be called, where this is the page's."""
+    parts = range(1, MOST_BESIDE + 1) if preview.found == COMPOSE else ()
+    return [*(part_name(page, number) for number in parts), page]
+
+
+def page_of(name: str) -> str:
+    """The name of the page's container, from that of one which it needs."""
+    return name.rpartition(".")[0]
 
 
 def age_ms(preview: Preview, now: datetime) -> int:

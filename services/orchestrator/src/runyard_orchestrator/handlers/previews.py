@@ -30,7 +30,8 @@ from runyard_orchestrator.adapters.preview_boxes import PreviewBoxes, shown
 from runyard_orchestrator.adapters.preview_files import NotPrepared, PreviewFiles
 from runyard_orchestrator.adapters.preview_images import PreviewImages
 from runyard_orchestrator.adapters.preview_pages import PreviewPages, is_free
-from runyard_orchestrator.domain.preview import DOCKERFILE, SERVICE, Preview, again
+from runyard_orchestrator.adapters.preview_specs import Made
+from runyard_orchestrator.domain.preview import BUILT, SERVICE, Preview, again
 from runyard_orchestrator.domain.preview_upkeep import (
     Append,
     Begin,
@@ -46,6 +47,7 @@ from runyard_orchestrator.domain.preview_upkeep import (
     age_ms,
     container_name,
     free_port,
+    names_of,
     next_step,
 )
 from runyard_orchestrator.domain.rules import Installation, Rules, rules_of
@@ -56,7 +58,7 @@ from runyard_orchestrator.handlers.preview_stats import PreviewStats
 from runyard_orchestrator.handlers.rounds import Rounds
 from runyard_orchestrator.store.previews import PreviewKey
 from runyard_sandbox import EngineAway, ProvisionFailed, SandboxFault
-from runyard_sandbox.builds import BuildFailed, Image
+from runyard_sandbox.builds import BuildFailed
 
 logger = structlog.get_logger(__name__)
 
@@ -165,7 +167,7 @@ class Previews:
                 patience=self.patience,
             )
             if step is None:
-                if preview.found == DOCKERFILE:
+                if preview.found in BUILT:
                     await self.images.forget(key, preview)
                 self._settled.add(key)
                 return
@@ -238,16 +240,17 @@ class Previews:
 
     async def _provision(self, key: PreviewKey, preview: Preview) -> float | None:
         self._health.pop(key, None)
-        image: Image | None = None
+        made: Made | None = None
         try:
-            if preview.found == DOCKERFILE and (image := await self.images.ready(key, preview)) is None:
+            if preview.found in BUILT and (made := await self.images.ready(key, preview)) is None:
                 return _RETRY_SECONDS
-            await self.boxes.provision(key, preview, image)
+            if (service := await self.boxes.provision(key, preview, made)) is not None:
+                return await self._wait_for(key, preview, service)
         except BuildFailed as error:
             await self._fail(key, preview, "build_failed", str(error), tail=shown(error.lines))
         except (ProvisionFailed, EngineAway) as error:
             _, rules = await self._where(key)
-            if preview.method != "process" and rules.process_fallback and preview.found != DOCKERFILE:
+            if preview.method != "process" and rules.process_fallback and preview.found not in BUILT:
                 logger.warning("preview.falls_back", preview_id=key.preview_id, error=str(error))
                 await self._begin(key, preview, "process")
             elif isinstance(error, ProvisionFailed):
@@ -255,9 +258,16 @@ class Previews:
             else:
                 raise
         else:
-            if image is not None:
+            if made is not None:
                 await self.images.forget(key, preview, keep=preview.generation)
             self._watch(key, preview)
+        return None
+
+    async def _wait_for(self, key: PreviewKey, preview: Preview, service: str) -> float | None:
+        if age_ms(preview, datetime.now(UTC)) <= self.patience.start * 1000:
+            return _AGAIN_SECONDS
+        message = f"Its service {service}, which others wait for, was not up within {self.patience.start:.0f} s."
+        await self._fail(key, preview, "unhealthy", message)
         return None
 
     def _watch(self, key: PreviewKey, preview: Preview) -> None:
@@ -327,15 +337,15 @@ class Previews:
 
     async def _boxes_of(self, key: PreviewKey, preview: Preview) -> Sequence[Box]:
         generations = {one for one in (preview.generation, preview.generation - 1) if one > 0}
-        names = {container_name(key.preview_id, one) for one in generations} | self._hints.pop(key, set())
+        pages = [container_name(key.preview_id, one) for one in generations]
+        names = {name for page in pages for name in names_of(preview, page)} | self._hints.pop(key, set())
         self._names.update(dict.fromkeys(names, key))
         found = await self.boxes.named(sorted(names))
         if preview.container is None:
             self._ports.pop(key, None)
             self._health.pop(key, None)
         # The same name may stand for two engines' boxes after a fallback: only the one of the right method is wanted.
-        wanted = [box for box in found if box.name == preview.container and box.method == preview.method]
-        return [*wanted, *(box for box in found if box.name != preview.container)]
+        return [box for box in found if box.name != preview.container or box.method == preview.method]
 
     async def _remove(self, box: Box) -> None:
         await self.boxes.remove(box)

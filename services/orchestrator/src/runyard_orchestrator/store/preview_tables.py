@@ -25,6 +25,7 @@ previews = Table(
     Column("build", Text),
     Column("serve", Text),
     Column("commit", String(64)),
+    Column("folder", Text, nullable=False, server_default=""),
     Column("generation", Integer, nullable=False),
     Column("method", String(20), nullable=False),
     Column("port", Integer),

@@ -3,7 +3,7 @@
 What a preview can do without is passed over, what it cannot give is refused by its name; no key is unknown.
 """
 
-from runyard_orchestrator.domain.compose.model import Bind, Condition, ImageBuild, NotServed, Service
+from runyard_orchestrator.domain.compose.model import Bind, Check, Condition, ImageBuild, NotServed, Service
 from runyard_orchestrator.domain.compose.project import FILES, Project, parse
 
-__all__ = ["FILES", "Bind", "Condition", "ImageBuild", "NotServed", "Project", "Service", "parse"]
+__all__ = ["FILES", "Bind", "Check", "Condition", "ImageBuild", "NotServed", "Project", "Service", "parse"]

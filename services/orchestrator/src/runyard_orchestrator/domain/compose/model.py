@@ -13,9 +13,9 @@ class NotServed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ImageBuild:
-    """How a service's image is made. `context` is relative to the top of the project's files."""
+    """How a service's image is made. `context` is relative to the top of the project's files; None: of none of them."""
 
-    context: str
+    context: str | None
     dockerfile: str | None = None
     steps: str | None = None
     target: str | None = None
