@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.agents, pytest.mark.timeout(240)]
 
 @pytest.fixture(scope="module")
 def settings() -> dict[str, str]:
-    return {"RECONCILE_SECONDS": "1"}
+    return {"RECONCILE_SECONDS": "1", "SANDBOX_DISK_SECONDS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +105,31 @@ async def test_an_agent_is_set_to_work_and_its_container_looked_at_and_controlle
     assert (await api.client.delete(path)).status_code == 204
     await engine_says(engine, session, "")
     assert (await api.call("GET", f"{path}/status"))["status"] == "deleted"
+
+
+async def test_what_a_session_takes_of_the_disk_is_told_by_the_api_and_as_events(
+    stack: "Stack", api: "Api", engine: "Engine", repository: Path, team: str, sandbox_events: Callable[..., Any]
+) -> None:
+    spawned = await api.call("POST", "/api/agents/spawn", json=task(team, repository))
+    session = spawned["session_id"]
+    assert (await api.events(spawned["run_id"]))[-1].type == "run.completed"
+    path = f"/api/sessions/{session}/container"
+    before = (await api.call("GET", f"{path}/stats"))["disk_bytes"]
+    assert 0 < before < 20_000_000
+    engine.inside(session, "sh", "-c", 'dd if=/dev/urandom of="$WORKSPACE_PATH/large" bs=1M count=60')
+    async with asyncio.timeout(60):
+        while (await api.call("GET", f"{path}/stats"))["disk_bytes"] - before < 60 * 1024**2:
+            await asyncio.sleep(0.2)
+    await api.call("POST", f"{path}/stop")
+    async with asyncio.timeout(30):
+        told: list[dict[str, Any]] = []
+        while not told or told[-1]["memoryBytes"]:
+            events = await sandbox_events(stack, session, "telemetry")
+            told = [one["payload"] for one in events if one["type"] == "sandbox.stats"]
+            await asyncio.sleep(0.2)
+    assert before - 1_000_000 < told[0]["diskBytes"] < before + 60 * 1024**2
+    # What is left when it has ended.
+    assert told[-1]["diskBytes"] - before >= 60 * 1024**2
 
 
 async def test_switching_a_team_off_takes_effect_at_the_next_run(api: "Api", repository: Path, team: str) -> None:

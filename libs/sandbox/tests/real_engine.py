@@ -132,6 +132,7 @@ async def world(installation: str, folder: Path, **network: Any) -> AsyncGenerat
         images={"agent": IMAGE, "preview": IMAGE},
         proxy_command=("python3", "-m", "runyard_sandbox.proxy"),
         network=NetworkSettings(**given | network),
+        disk_seconds=0.5,
     )
     provisioner = DockerProvisioner(settings)
     try:

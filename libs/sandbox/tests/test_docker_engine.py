@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from runyard_sandbox import Change, EngineAway, Health, Mount, NotThere, ProvisionFailed, Spec, Stats
 from runyard_sandbox.docker import DockerProvisioner, DockerSettings, Forward
+from runyard_sandbox.provisioner import MIB
 from runyard_sandbox.proxy.config import Target
 from runyard_sandbox.proxy.piping import End, connect
 
@@ -193,6 +194,39 @@ async def test_what_it_uses_and_prints_is_told_until_it_ends(here: World) -> Non
     following = asyncio.ensure_future(to_the_end())
     await here.provisioner.stop(spec.name, grace_seconds=0)
     await asyncio.wait_for(following, 20)
+    await here.provisioner.delete(spec.name)
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+async def test_what_it_takes_of_the_disk_is_told_also_when_it_has_ended(
+    here: World,
+    tmp_path: Path,
+    read_only: bool,  # noqa: FBT001
+) -> None:
+    work, home, beside = (_open_folder(tmp_path / name) for name in ("work", "home", "beside"))
+    (beside / "of others").write_bytes(os.urandom(10 * MIB))
+    spec = await here.run(
+        f"disk-{read_only}",
+        "dd if=/dev/urandom of=/home/agent/a bs=1M count=5 2>/dev/null; sleep 600",
+        mounts=(Mount(work, "/work"), Mount(home, "/home/agent"), Mount(beside, "/beside", read_only=True)),
+        read_only_root=read_only,
+        purpose="agent" if read_only else "preview",
+    )
+    told: list[int] = []
+    wrote = False
+    async with asyncio.timeout(30):
+        async for reading in here.provisioner.stats(spec.name):
+            told.append((reading.disk_bytes or 0) // MIB)
+            if told[-1] == 5 and not wrote:
+                wrote = True
+                # 60 MB where it works, and 7 beside its folders where it may write there.
+                there = "/work/c" if read_only else "/var/tmp/c"  # noqa: S108 - inside
+                assert (await here.inside(spec, "dd if=/dev/urandom of=/work/b bs=1M count=60"))[0] == 0
+                assert (await here.inside(spec, f"dd if=/dev/urandom of={there} bs=1M count=7"))[0] == 0
+            if told[-1] == 72:
+                (home / "late").write_bytes(os.urandom(8 * MIB))
+                await here.provisioner.stop(spec.name, grace_seconds=0)
+    assert told[-1] == 80
     await here.provisioner.delete(spec.name)
 
 
@@ -405,6 +439,12 @@ async def _status(here: World, spec: Spec) -> str:
     found = await here.provisioner.find(spec.name)
     assert found is not None
     return found.status
+
+
+def _open_folder(path: Path) -> Path:
+    path.mkdir()
+    path.chmod(0o777)
+    return path
 
 
 async def _first(here: World, spec: Spec, count: int) -> AsyncGenerator[Stats]:

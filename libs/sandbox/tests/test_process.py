@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from runyard_sandbox import Limits, LogLine, NotThere, ProvisionFailed, Spec
+from runyard_sandbox import Limits, LogLine, NotThere, ProvisionFailed, Spec, Stats
 from runyard_sandbox.process import ProcessProvisioner, ProcessSettings
 from runyard_sandbox.process.identity import Identity, identity_of, signal_quietly
 from runyard_sandbox.process.output import Output
@@ -206,15 +206,36 @@ async def test_it_stands_still_and_goes_on(provisioner: ProcessProvisioner) -> N
 
 async def test_what_it_uses_is_told_until_it_ends(provisioner: ProcessProvisioner) -> None:
     await provisioner.provision(spec("while :; do :; done"))
-    readings = 0
+    readings: list[Stats] = []
     async with asyncio.timeout(20):
         async for reading in provisioner.stats("p-1"):
-            readings += 1
-            assert reading.memory_bytes > 0
-            if readings == 2:
-                assert reading.cpu_percent > 5
+            readings.append(reading)
+            if len(readings) == 2:
                 await provisioner.stop("p-1", grace_seconds=0)
-    assert readings >= 2
+    assert all(each.memory_bytes > 0 for each in readings[:2])
+    assert readings[1].cpu_percent > 5
+    assert (readings[-1].memory_bytes, readings[-1].processes) == (0, 0)
+
+
+async def test_what_it_leaves_on_the_disk_is_told(provisioner: ProcessProvisioner, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "before").write_bytes(os.urandom(2 * MIB))
+    script = "dd if=/dev/urandom of=after bs=1M count=3 2>/dev/null; echo up; sleep 600"
+    await provisioner.provision(replace(spec(script), working_directory=str(tree)))
+    await until_line(provisioner, "up")
+    readings: list[Stats] = []
+    async with asyncio.timeout(20):
+        async for reading in provisioner.stats("p-1"):
+            readings.append(reading)
+            if len(readings) == 1:
+                (tree / "late").write_bytes(os.urandom(4 * MIB))
+                await provisioner.stop("p-1", grace_seconds=0)
+    first, last = readings[0].disk_bytes, readings[-1].disk_bytes
+    assert first is not None
+    assert last is not None
+    assert 5 * MIB <= first < 6 * MIB
+    assert 9 * MIB <= last < 10 * MIB
 
 
 async def test_a_command_beside_it_gets_its_input_and_is_killed_when_late(provisioner: ProcessProvisioner) -> None:

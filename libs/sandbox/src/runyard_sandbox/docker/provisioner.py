@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import structlog
 
 from runyard_events.catalogue import Method
+from runyard_sandbox.disk import DiskUse, disk_use
 from runyard_sandbox.docker.at_rest import AtRest
 from runyard_sandbox.docker.containers import Containers
 from runyard_sandbox.docker.engine import Engine, Json, NoAnswer, Refused, labelled, part
@@ -15,7 +17,7 @@ from runyard_sandbox.docker.execs import run_inside
 from runyard_sandbox.docker.images import Images
 from runyard_sandbox.docker.labels import ADDRESS, GROUP, NETWORK, SANDBOX, of_kind
 from runyard_sandbox.docker.leftovers import Leftover, Leftovers
-from runyard_sandbox.docker.reading import from_inspection, from_stats, from_summary
+from runyard_sandbox.docker.reading import from_inspection, from_stats, from_summary, written_folders
 from runyard_sandbox.docker.settings import DockerSettings
 from runyard_sandbox.docker.sharing import Shared
 from runyard_sandbox.docker.streams import Streams
@@ -34,7 +36,6 @@ from runyard_sandbox.provisioner import (
 )
 
 _CLOSE_SECONDS = 15.0
-_DISK_EVERY = 30
 _log = structlog.get_logger()
 
 
@@ -53,6 +54,7 @@ class DockerProvisioner:
         self._streams = Streams(self._engine)
         self._at_rest = AtRest()
         self._measured = Shared[Stats]()
+        self._disk = DiskUse(settings.disk_seconds)
         self._around = None if settings.network is None else Surroundings(self._engine, settings, settings.network)
         around = self._around
         self._images = around and Images(self._engine, self._streams, settings.installation, around)
@@ -105,9 +107,9 @@ class DockerProvisioner:
             raise _missing(name) if error.is_missing else SandboxFault(str(error)) from None
 
     async def stats(self, name: str) -> AsyncIterator[Stats]:
-        """What it uses, once a second, until it has ended. The size of its own files is looked at now and then."""
-        await self._containers.get(name)
-        async with aclosing(self._measured.follow(name, lambda: self._readings(name))) as readings:
+        """What it uses, once a second, and once more when it has ended. Its files are looked at now and then."""
+        data = await self._containers.get(name)
+        async with aclosing(self._measured.follow(name, lambda: self._readings(name, data))) as readings:
             async for reading in readings:
                 yield reading
 
@@ -179,22 +181,33 @@ class DockerProvisioner:
             except (SandboxFault, TimeoutError) as error:
                 _log.warning("sandbox.proxy_kept", reason=str(error))
             await self._around.close()
+        await self._disk.close()
         await self._streams.close()
         await self._engine.close()
 
-    async def _readings(self, name: str) -> AsyncGenerator[Stats]:
-        disk: int | None = None
-        count = 0
+    async def _readings(self, name: str, data: Json) -> AsyncGenerator[Stats]:
+        async def look() -> int | None:
+            return await self._disk_bytes(name, data)
+
+        last: Stats | None = None
         try:
-            async for data in self._streams.stats(name):
-                if (reading := from_stats(data)) is None:
-                    return
-                if count % _DISK_EVERY == 0:
-                    disk = await self._engine.written_bytes(name)
-                count += 1
-                yield replace(reading, disk_bytes=disk)
+            async for told in self._streams.stats(name):
+                if (reading := from_stats(told)) is None:
+                    break
+                last = replace(reading, disk_bytes=await self._disk.of(name, look))
+                yield last
         except Refused as error:
             raise _missing(name) if error.is_missing else SandboxFault(str(error)) from None
+        if last is not None:
+            left = await self._disk.last(name, look)
+            yield replace(last, at=datetime.now(UTC), cpu_percent=0.0, memory_bytes=0, processes=0, disk_bytes=left)
+
+    async def _disk_bytes(self, name: str, data: Json) -> int | None:
+        """What lies in the folders that it may write to, and what it has written beside them."""
+        found = await asyncio.to_thread(disk_use, written_folders(data))
+        if found is None or part(data, "HostConfig").get("ReadonlyRootfs"):
+            return found
+        return found + (await self._engine.written_bytes(name) or 0)
 
     async def at_address(self, address: str) -> Sandbox | None:
         """Whose network address this is: the `peer` of the proxy's questions."""

@@ -1,7 +1,9 @@
 """From the engine's JSON to what the product asks about."""
 
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import cast
 
 from runyard_sandbox.docker.engine import Json, part
@@ -72,6 +74,17 @@ def from_stats(data: Json) -> Stats | None:
         received_bytes=sum(int(each.get("rx_bytes", 0)) for each in networks),
         sent_bytes=sum(int(each.get("tx_bytes", 0)) for each in networks),
     )
+
+
+def written_folders(data: Json) -> list[Path]:
+    """Where on the host its files are that it may write, from its description.
+
+    The engine's own volumes among them only where this process may look into them: the engine's folder is mostly
+    closed to others.
+    """
+    mounts = [mount for mount in cast("list[Json]", data.get("Mounts") or []) if mount.get("RW")]
+    folders = [(Path(str(mount["Source"])), mount["Type"]) for mount in mounts if mount["Type"] in {"bind", "volume"}]
+    return [folder for folder, kind in folders if kind == "bind" or os.access(folder, os.R_OK | os.X_OK)]
 
 
 def stamp(text: str) -> datetime | None:

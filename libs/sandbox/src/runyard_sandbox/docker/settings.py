@@ -76,5 +76,7 @@ class DockerSettings:
     start_seconds: float = 60
     """How long for a container that it makes or starts; one that is not there by then has failed."""
     calls_at_once: int = 16
+    disk_seconds: float = 60
+    """Between two looks at how much of the disk a sandbox takes."""
     init: bool = True
     """Whether the engine's own init is process 1."""

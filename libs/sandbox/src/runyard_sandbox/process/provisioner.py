@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from runyard_events.catalogue import Method
+from runyard_sandbox.disk import DiskUse, disk_use
 from runyard_sandbox.process.identity import family, identity_of, is_still, signal_quietly, started_by
 from runyard_sandbox.process.lifetimes import Lifetimes
 from runyard_sandbox.process.reading import Reading
@@ -66,6 +67,8 @@ class ProcessSettings:
     """For all of them, beyond the few variables that are passed on."""
     address: str = "127.0.0.1"
     """Where their ports are reached."""
+    disk_seconds: float = 60
+    """Between two looks at how much of the disk one takes."""
 
 
 class ProcessProvisioner:
@@ -77,6 +80,7 @@ class ProcessProvisioner:
         self._watching = Watching()
         self._lifetimes = Lifetimes(self._watching)
         self._locks: dict[str, asyncio.Lock] = {}
+        self._disk = DiskUse(settings.disk_seconds)
 
     @property
     def method(self) -> Method:
@@ -145,9 +149,14 @@ class ProcessProvisioner:
         return ExecResult(process.returncode or 0, output[-_MOST_OUTPUT:])
 
     async def stats(self, name: str) -> AsyncIterator[Stats]:
-        """All its processes together, once a second, until it has ended."""
+        """All its processes together, once a second, and once more when it has ended."""
         record, folder = self._record(name), self._of(name)
         before: tuple[float, float] | None = None
+        written = {Path(record.working_directory), folder.path}
+
+        async def look() -> int | None:
+            return await asyncio.to_thread(disk_use, written)
+
         while (running := folder.running()) is not None and running.supervisor.lives():
             processes = await asyncio.to_thread(family, running.supervisor.pid)
             used, now = sum(_cpu_seconds(each) for each in processes), time.monotonic()
@@ -158,9 +167,12 @@ class ProcessProvisioner:
                 cpu_percent=round(percent, 2),
                 memory_bytes=memory_of(processes),
                 memory_limit_bytes=record.memory_bytes,
+                disk_bytes=await self._disk.of(name, look),
                 processes=len(processes),
             )
             if await self._watching.ended(running.supervisor, 1.0):
+                left = await self._disk.last(name, look)
+                yield Stats(datetime.now(UTC), 0.0, 0, record.memory_bytes, left, processes=0)
                 return
 
     async def logs(self, name: str, *, follow: bool = False, tail: int = 200) -> AsyncIterator[LogLine]:
@@ -233,6 +245,7 @@ class ProcessProvisioner:
     async def close(self) -> None:
         """Lets go; what runs goes on."""
         self._watching.close()
+        await self._disk.close()
 
     def _get(self, name: str) -> Sandbox:
         record, folder = self._record(name), self._of(name)

@@ -68,6 +68,7 @@ def _docker(settings: Settings) -> DockerSettings:
         ),
         base_url=settings.docker_host,
         start_seconds=settings.sandbox_create_seconds,
+        disk_seconds=settings.sandbox_disk_seconds,
         user=owner_of(settings.sandbox_user),
     )
 

@@ -11,7 +11,8 @@ _CPU_STEP = 30.0
 """Percent of a core."""
 _MEMORY_STEP = 0.25
 """Of what it was."""
-_LEAST_MEMORY_STEP = 32 * 1024 * 1024
+_LEAST_STEP = 32 * 1024 * 1024
+"""Bytes, of memory and of the disk."""
 
 
 def is_worth_telling(told: Stats | None, now: Stats) -> bool:
@@ -21,8 +22,10 @@ def is_worth_telling(told: Stats | None, now: Stats) -> bool:
     since = now.at - told.at
     if since >= EVERY:
         return True
-    memory_step = max(told.memory_bytes * _MEMORY_STEP, _LEAST_MEMORY_STEP)
+    memory_step = max(told.memory_bytes * _MEMORY_STEP, _LEAST_STEP)
     has_jumped = (
-        abs(now.cpu_percent - told.cpu_percent) >= _CPU_STEP or abs(now.memory_bytes - told.memory_bytes) >= memory_step
+        abs(now.cpu_percent - told.cpu_percent) >= _CPU_STEP
+        or abs(now.memory_bytes - told.memory_bytes) >= memory_step
+        or abs((now.disk_bytes or 0) - (told.disk_bytes or 0)) >= _LEAST_STEP
     )
     return since >= SOONEST and has_jumped

@@ -31,6 +31,8 @@ _FIRST_LINES = 1000
 _AGAIN_SECONDS = 2.0
 _FRESH_SECONDS = 10.0
 _REMEMBERED = 2000
+_LAST_SECONDS = 15.0
+"""For a container to end, and to say what it leaves, once nobody wants it any more."""
 _START_SECONDS = 5.0
 """What lies at most between a container's first line and the event that it runs."""
 
@@ -75,6 +77,16 @@ class _Watched:
     stats_at: float = 0.0
     heard: datetime | None = None
     """When the last line was printed that has been read."""
+    is_leaving: bool = False
+
+    def let_go(self) -> None:
+        """Its last lines are read, and what it leaves on the disk: both streams end with the container."""
+        self.is_leaving = True
+        asyncio.get_running_loop().call_later(_LAST_SECONDS, self.end)
+
+    def end(self) -> None:
+        for task in self.tasks:
+            task.cancel()
 
 
 @dataclass(slots=True)
@@ -118,6 +130,7 @@ class Telemetry:
         self._reports = reports
         self._clock = clock
         self._watched: dict[SessionKey, _Watched] = {}
+        self._leaving: dict[SessionKey, _Watched] = {}
 
     def attend(self, key: SessionKey, sandbox: Sandbox | None) -> None:
         """Watches a session's running container from now on; None: no more."""
@@ -128,10 +141,10 @@ class Telemetry:
             return
         if known is not None:
             del self._watched[key]
-            for task in known.tasks:
-                # Its last lines are read: the stream ends with the container.
-                asyncio.get_running_loop().call_later(_AGAIN_SECONDS, task.cancel)
+            self._leave(key, known)
         if sandbox is not None and name is not None:
+            if (former := self._leaving.pop(key, None)) is not None:
+                former.end()
             watched = self._watched[key] = _Watched(name, since)
             scope = Scope.session(key.tenant_id, key.session_id)
             watched.tasks = [
@@ -152,7 +165,14 @@ class Telemetry:
 
     async def close(self) -> None:
         """Watches none any more."""
-        await end_tasks(*(task for watched in self._watched.values() for task in watched.tasks))
+        watched = [*self._watched.values(), *self._leaving.values()]
+        await end_tasks(*(task for one in watched for task in one.tasks))
+
+    def _leave(self, key: SessionKey, watched: _Watched) -> None:
+        self._leaving[key] = watched
+        watched.let_go()
+        while len(self._leaving) > _REMEMBERED:
+            self._leaving.pop(next(iter(self._leaving))).end()
 
     async def _safely(self, follow: Follow, scope: Scope, watched: _Watched) -> None:
         """Again and again while the container is watched: an engine that goes away comes back."""
@@ -171,6 +191,9 @@ class Telemetry:
                 is_known = True
             except Exception:
                 logger.exception("telemetry.failed", name=watched.name)
+            else:
+                if watched.is_leaving:
+                    return
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _measure(self, scope: Scope, watched: _Watched) -> None:
