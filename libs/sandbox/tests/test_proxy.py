@@ -302,7 +302,7 @@ async def test_a_sandbox_sends_to_services_no_faster_than_it_may_and_others_do_n
     config = ProxyConfig(
         forwards={0: Target(path=str(tmp_path / "nats.sock"))},
         decisions=Target(path="none"),
-        only_subnets=False,
+        subnets="127.0.0.0/28",
         egress_port=0,
         forward_rate=200_000,
         forward_burst=100_000,
@@ -344,7 +344,7 @@ async def test_who_may_send_again_still_waits_for_a_service_that_takes_nothing(t
     config = ProxyConfig(
         forwards={0: Target(path=str(tmp_path / "slow.sock"))},
         decisions=Target(path="none"),
-        only_subnets=False,
+        subnets="127.0.0.0/28",
         egress_port=0,
         forward_rate=400_000_000,
         forward_burst=1,

@@ -50,7 +50,7 @@ class ProxyConfig:
     forward_idle_seconds: float = 3600
     """Of one to our services; those send signs of life themselves."""
     forward_rate: int = 2 * 1024**2
-    """Bytes in a second that one sandbox may send to our services for as long as it likes."""
+    """Bytes in a second that one sandbox may send to our services for as long as it likes, where it has an address."""
     forward_burst: int = 64 * 1024**2
     """Beyond them, at once: the largest output and the longest prompt are less."""
     token: str | None = field(default=None, repr=False)

@@ -109,7 +109,9 @@ class ProxyServer:
                 _log.warning("%s does not answer: %s", target, type(error).__name__)
                 end.transport.abort()
             else:
-                end.join(other, self._config.forward_idle_seconds, self._paces.of(end.peer))
+                # Where an address may be a node's, many sandboxes would share what is one's.
+                pace = None if self._subnets is None else self._paces.of(end.peer)
+                end.join(other, self._config.forward_idle_seconds, pace)
 
         return serve
 
