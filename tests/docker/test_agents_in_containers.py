@@ -129,23 +129,6 @@ async def test_an_idle_container_stops_and_the_next_prompt_starts_it_with_the_th
     assert engine.of(session)
 
 
-@AGENTS
-async def test_a_container_that_is_killed_in_mid_run_is_replaced_and_the_run_goes_on(
-    stack: "Stack", api: "Api", engine: "Engine", repository: Path, agent: str, sandbox_events: Callable[..., Any]
-) -> None:
-    session = await api.session(await api.import_repository(repository), agent)
-    run = await api.prompt(session, "[[script: tokens 150 delay 40]]")
-    await api.until(run, "ui.message.assistant.delta")
-
-    subprocess.run(["docker", "kill", "--signal", "KILL", engine.of(session)], check=True, capture_output=True)
-    events = await api.events(run)
-
-    assert_one_end(events)
-    assert payloads(events, "run.resumed")
-    kinds = [(one["type"], one["payload"].get("reason")) for one in await sandbox_events(stack, session)]
-    assert any(kind == "sandbox.error" for kind, _ in kinds), kinds
-
-
 async def test_a_deleted_session_leaves_nothing(stack: "Stack", api: "Api", engine: "Engine", repository: Path) -> None:
     session = await api.session(await api.import_repository(repository), "codex")
     assert_one_end(await api.events(await api.prompt(session, "[[script: tokens 5]]")))

@@ -118,7 +118,7 @@ class CheckpointFailed(Payload):
     message: str
 
 
-CommitsRefusal = Literal["conflict", "damaged", "too_large", "timeout"]
+CommitsRefusal = Literal["conflict", "damaged", "too_large", "timeout", "disk_full"]
 
 
 class CommitsTaken(Payload):

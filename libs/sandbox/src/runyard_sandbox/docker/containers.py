@@ -8,7 +8,7 @@ from runyard_sandbox.docker.arguments import Place, create_arguments
 from runyard_sandbox.docker.engine import Engine, Json, NoAnswer, Refused, part
 from runyard_sandbox.docker.labels import INSTALLATION, KIND, OWNER, SANDBOX, epoch_of, is_of_a_build
 from runyard_sandbox.docker.settings import DockerSettings
-from runyard_sandbox.provisioner import EngineAway, NotThere, ProvisionFailed, SandboxFault, Spec
+from runyard_sandbox.provisioner import EngineAway, Failure, NotThere, ProvisionFailed, SandboxFault, Spec
 
 _GONE_SECONDS = 30.0
 _SETTLE_SECONDS = 5.0
@@ -85,8 +85,7 @@ class Containers:
         except Refused as error:
             if error.is_conflict and (there := await self.reusable(spec)) is not None:
                 return there  # made at the same time by somebody with the same task
-            missing = error.is_missing and "image" in str(error).lower()
-            raise ProvisionFailed(str(error), reason="image_missing" if missing else "create_failed") from None
+            raise ProvisionFailed(str(error), reason=_reason(error)) from None
         except NoAnswer:
             # Should it come to be after all, it is never started, and removed as one that is nobody's.
             await self.remove(spec.name)
@@ -96,7 +95,7 @@ class Containers:
             return await self.get(spec.name)
         except Refused as error:
             await self.remove(spec.name)
-            raise ProvisionFailed(str(error)) from None
+            raise ProvisionFailed(str(error), reason=_reason(error)) from None
         except NoAnswer:
             # Only what is gone cannot start later, beside the one that takes its place.
             await self.remove(spec.name)
@@ -170,3 +169,10 @@ class Containers:
             return False
         labels = part(data, "Config", "Labels")
         return labels.get(INSTALLATION) == self._settings.installation and labels.get(KIND) == SANDBOX
+
+
+def _reason(refused: Refused) -> Failure:
+    words = str(refused).lower()
+    if "no space left on device" in words:
+        return "disk_full"
+    return "image_missing" if refused.is_missing and "image" in words else "create_failed"

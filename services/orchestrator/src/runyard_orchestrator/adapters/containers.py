@@ -1,5 +1,6 @@
 """Containers of sessions, as the provisioner of this installation makes them."""
 
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -72,7 +73,8 @@ class Containers:
         try:
             home = await self._homes.ensure(key.session_id)
         except OSError as error:
-            raise ProvisionFailed(f"The agent's folder cannot be made: {error.strerror}") from error
+            reason = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "create_failed"
+            raise ProvisionFailed(f"The agent's folder cannot be made: {error.strerror}", reason=reason) from error
         box, outfit = at.sandbox, self._outfit
         return await self.provisioner.provision(
             Spec(
@@ -133,7 +135,11 @@ class Containers:
             raise LogUnavailable(str(error)) from error
         if not reply.ok:
             why = reply.problem.detail if reply.problem else "no reason given"
-            raise ProvisionFailed(f"The session's files cannot be given to a container: {why}")
+            is_full = reply.problem is not None and reply.problem.type == "disk-full"
+            raise ProvisionFailed(
+                f"The session's files cannot be given to a container: {why}",
+                reason="disk_full" if is_full else "create_failed",
+            )
         mounts = (
             Mount(Path(one["source"]), one["target"], read_only=one["read_only"]) for one in reply.result["mounts"]
         )

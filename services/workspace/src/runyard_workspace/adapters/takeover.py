@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from runyard_workspace.adapters.clean_room import CleanRooms
+from runyard_workspace.adapters.disk import FULL, is_full
 from runyard_workspace.adapters.git import Git, GitError, GitTimeout
 from runyard_workspace.adapters.git_folder import GitFolder
 from runyard_workspace.adapters.place import Place
@@ -24,7 +25,7 @@ _HEADER_BYTES = 32
 _PATH = re.compile(r"(?<![\w.])/[\w./-]+")
 """Of this machine: it says nothing to the reader."""
 
-Refusal = Literal["damaged", "too_large", "timeout"]
+Refusal = Literal["damaged", "too_large", "timeout", "disk_full"]
 
 
 class NotTaken(Exception):
@@ -76,7 +77,11 @@ class Takeover:
             raise NotTaken("damaged", str(error), commit) from error
         except (GitTimeout, TimeoutError) as error:
             raise NotTaken("timeout", "Checking the commits took too long.", commit) from error
-        except GitError as error:
+        except (GitError, OSError) as error:
+            if is_full(error, common):
+                raise NotTaken("disk_full", FULL, commit) from error
+            if isinstance(error, OSError):
+                raise
             raise NotTaken("damaged", f"Git does not accept the commits: {_complaint(error)}", commit) from error
         if kind != "commit":
             raise NotTaken("damaged", f"The branch stands at a {kind}, not at a commit.", commit)

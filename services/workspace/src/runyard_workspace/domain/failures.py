@@ -16,9 +16,11 @@ class Failure:
     message: str
 
 
+_FULL = (r"no space left on device", r"disk quota exceeded")
+
 # The first pattern that fits decides: the specific ones stand before the general ones.
 _SIGNS: tuple[tuple[ImportFailure, tuple[str, ...]], ...] = (
-    ("disk_full", (r"no space left on device", r"disk quota exceeded")),
+    ("disk_full", _FULL),
     ("timeout", (r"operation too slow", r"timed out", r"timeout was reached")),
     (
         "auth_required",
@@ -84,6 +86,11 @@ def classify(stderr: str) -> Failure:
         if any(re.search(pattern, lowered) for pattern in patterns):
             return failure(reason, last_words(stderr))
     return failure("failed", last_words(stderr))
+
+
+def says_full(stderr: str) -> bool:
+    """Whether Git says that the disk is full."""
+    return any(re.search(pattern, stderr.lower()) for pattern in _FULL)
 
 
 def last_words(stderr: str) -> str:

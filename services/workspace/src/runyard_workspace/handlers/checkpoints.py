@@ -7,6 +7,7 @@ from runyard_events import Envelope, Scope, StoredEvent
 from runyard_events.catalogue import CheckpointCreated, CheckpointFailed
 from runyard_events.catalogue.run import TERMINAL_TYPES
 from runyard_workspace.adapters.diffs import Diffs
+from runyard_workspace.adapters.disk import FULL, is_full
 from runyard_workspace.adapters.git import GitError, GitTimeout
 from runyard_workspace.adapters.snapshots import Snapshots
 from runyard_workspace.adapters.worktrees import place_of
@@ -80,6 +81,8 @@ class Checkpoints:
             sums = totals(await self._diffs.changes(at, kept.parent, kept.commit))
         except (GitError, OSError) as error:
             _log.exception("checkpoint.failed", run_id=run, session_id=session)
+            if is_full(error, at.common_dir):
+                return CheckpointFailed(reason="disk_full", message=FULL)
             return CheckpointFailed(reason=_reason(error), message=_sentence(error))
         return CheckpointCreated(
             commit=kept.commit,

@@ -10,6 +10,7 @@ from runyard_chassis import NotFound, Problem, get_logger
 from runyard_events import Command, Reply, Scope
 from runyard_events.catalogue import CommitsRefused, CommitsTaken, WorktreeOpened
 from runyard_events.commands import PrepareSandbox, ReleaseSandbox
+from runyard_workspace.adapters.disk import FULL, is_full
 from runyard_workspace.adapters.git import GitError
 from runyard_workspace.adapters.owners import Owner
 from runyard_workspace.adapters.sandbox_commits import SandboxCommits, Taken
@@ -41,7 +42,7 @@ class SandboxGit:
         origin = await self._origin(tenant, opened.workspace_id)
         async with self.turn(wanted.session_id):
             await self.take(tenant, wanted.session_id, opened)
-            with _told("The container's files could not be made ready"):
+            with _told("The container's files could not be made ready", place):
                 made = await self._sandboxes.prepare(place, owner, origin, keep=wanted.beside)
                 if made:
                     await self._commits.agree(place, wanted.session_id)
@@ -58,7 +59,7 @@ class SandboxGit:
         async with self.turn(wanted.session_id):
             if await asyncio.to_thread(place.folder.exists):
                 await self.take(tenant, wanted.session_id, opened)
-                with _told("The container's files could not be taken back"):
+                with _told("The container's files could not be taken back", place):
                     await self._sandboxes.release(place)
         return Reply(ok=True, result={"branch": place.branch})
 
@@ -152,13 +153,14 @@ def _outcome(opened: WorktreeOpened, taken: Taken) -> CommitsTaken | CommitsRefu
 
 
 @contextmanager
-def _told(title: str) -> Generator[None]:
+def _told(title: str, place: SandboxPlace) -> Generator[None]:
     """Failures of Git and of the disk in words for the asker."""
     try:
         yield
-    except GitError as error:
+    except (GitError, OSError) as error:
         _log.exception("sandbox.failed")
+        if is_full(error, place.common):
+            raise Problem(507, "disk-full", title, FULL) from error
+        if isinstance(error, OSError):
+            raise Problem(500, "disk-failed", title, error.strerror) from error
         raise Problem(500, "git-failed", title, error.last_words) from error
-    except OSError as error:
-        _log.exception("sandbox.failed")
-        raise Problem(500, "disk-failed", title, error.strerror) from error

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 from runyard_chassis import NotFound, Problem, get_logger, refusal
 from runyard_events import Command, Reply, Scope
 from runyard_events.catalogue import WorktreeFailed, WorktreeOpened, WorktreeRemoved
 from runyard_events.commands import OpenWorktree, RemoveWorktree
+from runyard_workspace.adapters.disk import FULL, is_full
 from runyard_workspace.adapters.git import GitError
 from runyard_workspace.adapters.worktrees import Opened, Worktrees
 from runyard_workspace.domain.layout import Layout
@@ -90,12 +92,17 @@ class SessionFiles:
         try:
             path = self._layout.worktree(wanted.workspace_id, wanted.session_id)
             return await self._worktrees.open(repository, path, wanted.session_id)
-        except GitError as error:
+        except (GitError, OSError) as error:
             _log.exception("worktree.failed")
-            raise WorktreeFailure("git_failed", f"Git could not make the worktree: {error.last_words}") from error
-        except OSError as error:
-            _log.exception("worktree.failed")
-            raise WorktreeFailure("disk_failed", error.strerror or "the disk refused") from error
+            raise _failure(error, repository) from error
+
+
+def _failure(error: GitError | OSError, repository: Path) -> WorktreeFailure:
+    if is_full(error, repository):
+        return WorktreeFailure("disk_full", FULL)
+    if isinstance(error, OSError):
+        return WorktreeFailure("disk_failed", error.strerror or "the disk refused")
+    return WorktreeFailure("git_failed", f"Git could not make the worktree: {error.last_words}")
 
 
 def _told_again(state: FilesState, seq: int) -> Reply:
