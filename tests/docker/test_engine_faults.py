@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.docker.own_engine import OwnEngine
+from tests.docker.remains import assert_nothing_is_left, files_of
 
 if TYPE_CHECKING:
     from tests.conftest import Api, Seen, Stack
@@ -72,34 +73,6 @@ async def away(engine: OwnEngine, number: signal.Signals = signal.SIGTERM) -> As
 
 def ends(events: list["Seen"]) -> list[str]:
     return [one.type for one in events if one.type in TERMINAL]
-
-
-def files_of(stack: "Stack", session: str) -> list[Path]:
-    """What is on the disk for a session, but for the history of its files, which stays with the workspace."""
-    return [path for path in stack.home.glob(f"*/**/{session}") if "refs" not in path.parts]
-
-
-async def assert_nothing_is_left(stack: "Stack", api: "Api", engine: "Engine", *sessions: str) -> None:
-    """Deletes the sessions: neither the engine nor the disk has anything of them then."""
-    for session in sessions:
-        await api.call("DELETE", f"/api/sessions/{session}")
-
-    def of_sessions() -> list[str]:
-        found = engine.everything()
-        used = [engine.of_any(session) for session in sessions]
-        spare = 2  # made ready for the next sandboxes
-        networks = [name for name in found["networks"] if not name.endswith("-uplink")][spare:]
-        files = [str(path) for one in sessions for path in files_of(stack, one)]
-        return [*filter(None, used), *networks, *found["volumes"], *engine.containers(), *files]
-
-    left = of_sessions()
-    try:
-        async with asyncio.timeout(60):
-            while left:
-                await asyncio.sleep(0.2)
-                left = await asyncio.to_thread(of_sessions)
-    except TimeoutError:
-        raise AssertionError(left) from None
 
 
 @pytest.mark.parametrize("agent", ["codex", "claude"])
