@@ -1,5 +1,6 @@
 """From what is to run to the engine's own JSON."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,12 @@ def test_places_of_its_own_are_fresh_or_empty() -> None:
     assert body["HostConfig"]["Tmpfs"]["/data"].startswith("rw,nosuid,nodev,exec,mode=1777,size=")
 
 
-def test_one_of_a_group_is_known_by_its_alias_there() -> None:
-    body = arguments(group="runyard-preview-x-1", alias="db")
-    assert body["NetworkingConfig"]["EndpointsConfig"][PLACE.network]["Aliases"] == ["db"]
+def test_one_of_a_group_knows_the_others_and_nobody_else_is_told_of_it() -> None:
+    place = replace(PLACE, neighbours={"db": "10.213.0.11", "web": "10.213.0.12"})
+    body = arguments(place, group="runyard-preview-x-1", alias="db", neighbours=("db", "web"))
+    assert body["HostConfig"]["ExtraHosts"] == ["runyard:10.213.0.10", "db:10.213.0.11", "web:10.213.0.12"]
+    # The proxy is on its network too, and asks the engine's resolver for the services' names.
+    assert body["NetworkingConfig"]["EndpointsConfig"][PLACE.network] == {"IPAMConfig": {"IPv4Address": PLACE.address}}
     assert (body["Labels"]["runyard.group"], body["Labels"]["runyard.alias"]) == ("runyard-preview-x-1", "db")
 
 

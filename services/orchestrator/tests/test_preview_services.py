@@ -185,6 +185,7 @@ async def test_each_is_told_what_is_its_own_and_no_more(yard: Yard) -> None:
         assert (spec.group, spec.read_only_root) == (PAGE, False)
         assert spec.env["NO_PROXY"] == spec.env["no_proxy"] == "runyard,localhost,127.0.0.1,::1,db,prepare,web"
     assert (db.alias, web.alias) == ("db", "web")
+    assert db.neighbours == web.neighbours == ("db", "prepare", "web")
 
 
 async def test_a_dockerfile_has_one_image_and_nobody_beside_it(yard: Yard) -> None:

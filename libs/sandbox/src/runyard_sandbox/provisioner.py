@@ -86,8 +86,11 @@ class Spec:
     scratch: tuple[str, ...] = ()
     """Places inside that begin empty, in memory that counts towards its limit (containers of Docker)."""
     group: str | None = None
-    """Those of one group share a network, on which each is known by its alias (containers of Docker)."""
+    """Those of one group share a network (containers of Docker)."""
     alias: str | None = None
+    """What it is called there, one of `neighbours`."""
+    neighbours: tuple[str, ...] = ()
+    """What all of its group are called, always in the same order."""
     working_directory: str | None = None
     user: str | None = None
     """`uid:gid`, never 0; None: the provisioner's own."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class Place:
     proxy: str
     pages: Mapping[int, int]
     """Port inside -> port of this host."""
+    neighbours: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Name -> address of those on the same network."""
 
 
 def create_arguments(
@@ -60,8 +62,7 @@ def create_arguments(
         body["Volumes"] = {volume: {} for volume in spec.volumes}
     if place is not None:
         body["Hostname"] = f"sandbox-{spec.owner_id[:8]}"
-        aliases = {} if spec.alias is None else {"Aliases": [spec.alias]}
-        endpoint = {"IPAMConfig": {"IPv4Address": place.address}, **aliases}
+        endpoint = {"IPAMConfig": {"IPv4Address": place.address}}
         body["NetworkingConfig"] = {"EndpointsConfig": {place.network: endpoint}}
     return body
 
@@ -105,7 +106,8 @@ def _host(spec: Spec, *, user: str, init: bool, place: Place | None) -> dict[str
         host |= {
             "Dns": [place.proxy],
             "DnsOptions": ["timeout:1", "attempts:2"],
-            "ExtraHosts": [f"{PROXY_NAME}:{place.proxy}"],
+            # Nor by the engine: the proxy is on every network, and would take an alias on one for its own services.
+            "ExtraHosts": [f"{PROXY_NAME}:{place.proxy}", *(f"{name}:{at}" for name, at in place.neighbours.items())],
         }
     return host
 

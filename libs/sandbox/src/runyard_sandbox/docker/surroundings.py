@@ -48,26 +48,31 @@ class Surroundings:
         """
         await self._doorway.ensure()
         summaries = await self._engine.containers(self._filter)
-        slot, address = await self._shared(spec, summaries)
+        slot, address, neighbours = await self._shared(spec, summaries)
         taken = [here for each in summaries for here in pages_of(part(each, "Labels")).values()]
         try:
             pages = await self._pages.give(spec.name, address, spec.ports, taken)
         except BaseException:
             await self.take_back(spec.name, slot.network, spec.group)
             raise
-        return Place(network=slot.network, address=address, proxy=slot.proxy, pages=pages)
+        return Place(slot.network, address, slot.proxy, pages, neighbours)
 
-    async def _shared(self, spec: Spec, summaries: Sequence[Json]) -> tuple[Slot, str]:
+    async def _shared(self, spec: Spec, summaries: Sequence[Json]) -> tuple[Slot, str, Mapping[str, str]]:
+        """Its network, its address there, and those of its group."""
         siblings = _of_group(summaries, spec.group)
-        if not siblings:
+        network = siblings[0].get(NETWORK) if siblings else None
+        if network is None:
             slot = await self._networks.take(_networks_of(summaries))
-            return slot, slot.sandbox
-        network, used = siblings[0].get(NETWORK), {one.get(ADDRESS) for one in siblings}
-        slot = next((one for one in await self._networks.all() if one.network == network), None)
-        address = next((one for one in slot.sandboxes if one not in used), None) if slot else None
-        if slot is None or address is None:
-            raise ProvisionFailed(f"there is no place for {spec.alias or spec.name} on the network of its group")
-        return slot, address
+        elif (found := next((one for one in await self._networks.all() if one.network == network), None)) is not None:
+            slot = found
+        else:
+            raise ProvisionFailed("the network of its group is not there any more")
+        # By their order each has the same address whoever comes first, so that all can be told of all.
+        addresses = dict(zip(spec.neighbours, slot.sandboxes, strict=False))
+        if len(addresses) < len(spec.neighbours):
+            await self.take_back(spec.name, slot.network, spec.group)
+            raise ProvisionFailed(f"a network has no room for {len(spec.neighbours)} neighbours")
+        return slot, addresses.get(spec.alias or "", slot.sandbox), addresses
 
     def settle(self, place: Place) -> None:
         """The container is there and says itself what it has."""

@@ -71,11 +71,11 @@ def specs_of(
         names = ",".join(one.name for one in made.project.services)
         told |= {name: f"{told[name]},{names}" for name in _NO_PROXY if name in told}
     beside = [
-        (one, _of_image(key, preview, made.images[one.name], one, told, number))
+        (one, _of_image(key, preview, made, one, told, number))
         for number, one in enumerate(made.project.beside, start=1)
     ]
     page = made.project.page
-    return [*beside, (page, _of_image(key, preview, made.images[page.name], page, told))]
+    return [*beside, (page, _of_image(key, preview, made, page, told))]
 
 
 def _plain(key: PreviewKey, preview: Preview, told: Mapping[str, str]) -> Spec:
@@ -98,10 +98,10 @@ def _plain(key: PreviewKey, preview: Preview, told: Mapping[str, str]) -> Spec:
 
 
 def _of_image(  # noqa: PLR0917 - a container, and which
-    key: PreviewKey, preview: Preview, image: Image, service: Service, told: Mapping[str, str], number: int = 0
+    key: PreviewKey, preview: Preview, made: Made, service: Service, told: Mapping[str, str], number: int = 0
 ) -> Spec:
     """A service's container; `number` is its own among those that the page needs, 0 the page's."""
-    name = preview.container_name or ""
+    name, image = preview.container_name or "", made.images[service.name]
     at = {} if number else _at(preview, _page_port(service, image))
     mounts = [mount for one in service.binds for mount in _mounts(preview.path or "", one.target, one.read_only)]
     return Spec(
@@ -118,6 +118,7 @@ def _of_image(  # noqa: PLR0917 - a container, and which
         scratch=service.scratch,
         group=name if service.name else None,
         alias=service.name or None,
+        neighbours=tuple(one.name for one in made.project.services if one.name),
         working_directory=service.working_directory,
         user=service.user or image.user,
         # Ordinary images write where they like; nothing of it outlives the container.

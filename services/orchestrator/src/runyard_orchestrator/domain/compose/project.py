@@ -1,5 +1,6 @@
 """A Compose file as a whole: what of it is run, in which order, and which part of it is the page."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -8,12 +9,16 @@ from runyard_orchestrator.domain.compose.document import load
 from runyard_orchestrator.domain.compose.model import NotServed, Service
 from runyard_orchestrator.domain.compose.services import ports_of, service_of
 from runyard_orchestrator.domain.compose.values import Value, says_no
+from runyard_sandbox.provisioner import PROXY_NAME
 
 FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 """In the order in which Compose looks for them."""
 _TOP = frozenset({"services", "volumes", "networks", "secrets", "configs", "name", "version"})
 """What a service does not use of these changes nothing; what it uses is looked at there."""
 _PAGES = ("web", "frontend", "app", "www", "site", "ui", "client")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_TAKEN = frozenset({PROXY_NAME, "localhost"})
+"""Names that mean something else in every container."""
 MOST_BESIDE = 3
 """Services that a page may need: as many as the smallest network has addresses for."""
 
@@ -46,7 +51,9 @@ def parse(text: str, known: Mapping[str, str], *, folder: str = "", wanted: str 
             raise NotServed(f"The compose file's `{key}` is not possible in a preview.")
     services, top = _mapping(whole, "services"), {key: _mapping(whole, key) for key in ("networks", "volumes")}
     values = {name: Value(name, "", raw, known) for name, raw in services.items()}
-    for value in values.values():
+    for name, value in values.items():
+        if not _NAME.fullmatch(name) or name in _TAKEN:
+            raise NotServed(f"{name[:100]!r} cannot be the name of a service in a preview.")
         value.fields()
     page = wanted if wanted is not None else _page(values)
     if page not in values:

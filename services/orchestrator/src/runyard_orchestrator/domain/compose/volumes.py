@@ -38,9 +38,9 @@ def places_of(volumes: Value | None, tmpfs: Value | None, folder: str, named: Ma
     binds, fresh, scratch = dict[str, Bind](), dict[str, None](), dict[str, None]()
     for value in volumes.items() if volumes else ():
         kind, source, target, read_only = _long(value) if isinstance(value.raw, dict) else _short(value)
-        if target.raw == _TEMPORARY:
-            continue
         place = target.place()
+        if place == _TEMPORARY and kind != "bind":
+            continue
         if kind == "bind" and source is not None:
             binds[place] = _bind(source, folder, place, read_only=read_only)
         elif kind == "volume" and source is None:
@@ -58,6 +58,8 @@ def places_of(volumes: Value | None, tmpfs: Value | None, folder: str, named: Ma
 
 def _bind(source: Value, folder: str, place: str, *, read_only: bool) -> Bind:
     path = source.path(folder)
+    if place == _TEMPORARY:
+        source.refuse(f"{place} is a preview's own.")
     if path:
         # An agent could put a link in its place, at the very moment, and the engine follows links.
         source.refuse(

@@ -1,0 +1,86 @@
+"""Several containers of one owner on one network of a real engine."""
+
+from collections.abc import AsyncGenerator
+
+import pytest
+import pytest_asyncio
+
+from runyard_sandbox import ProvisionFailed
+
+from .real_engine import World, build_image, client, left, unique, world
+
+pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
+SERVE = "cd /tmp && exec python3 -m http.server 7000"
+
+
+@pytest.fixture(name="image", scope="module")
+def _image() -> str:
+    return build_image()
+
+
+@pytest_asyncio.fixture(name="here", scope="module", loop_scope="module")
+async def _here(image: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[World]:
+    _ = image
+    name = unique("grp")
+    async with world(name, tmp_path_factory.mktemp("grp")) as here:
+        yield here
+    assert left(name) == []
+
+
+def _networks(*names: str) -> list[str]:
+    engine = client()
+    found = {network for name in names for network in engine.containers.get(name).attrs["NetworkSettings"]["Networks"]}
+    engine.close()
+    return sorted(found)
+
+
+async def _listens(here: World, name: str) -> None:
+    waiting = (
+        "until python3 -c 'import socket; socket.create_connection((\"localhost\", 7000))' 2>/dev/null; do :; done"
+    )
+    assert (await here.provisioner.exec(name, ("sh", "-c", waiting), timeout_seconds=30)).exit_code == 0
+
+
+async def test_those_of_a_group_reach_one_another_by_name_and_nobody_else(here: World) -> None:
+    both = {"group": "pair", "neighbours": ("db", "web")}
+    web = await here.run("web", SERVE, alias="web", **both)
+    db = await here.run("db", SERVE, alias="db", **both)
+    other = await here.run("other", group="another", alias="db", neighbours=("db",))
+    for one in (web, db):
+        await _listens(here, one.name)
+    assert await here.connects(web, "db", 7000)
+    assert await here.connects(db, "web", 7000)
+    assert not await here.connects(other, "web", 7000)
+    (network,) = _networks(web.name, db.name)
+    assert _networks(other.name) != [network]
+    assert await here.provisioner.reap() == []
+
+    await here.provisioner.delete(web.name)
+    assert network in left(here.settings.installation)
+    assert await here.connects(db, "db", 7000)
+    again = await here.run("web", SERVE, alias="web", **both)
+    await _listens(here, again.name)
+    assert _networks(again.name) == [network]
+    assert await here.connects(db, "web", 7000)
+
+    for one in (db, again, other):
+        await here.provisioner.delete(one.name)
+    assert network not in left(here.settings.installation)
+
+
+async def test_the_proxy_takes_no_name_of_theirs_for_a_service_s(here: World) -> None:
+    one = await here.run("named", SERVE, group="named", alias="gateway.example", neighbours=("gateway.example",))
+    await _listens(here, one.name)
+    engine = client()
+    proxy = engine.containers.get(f"runyard-{here.settings.installation}-proxy")
+    asked = "import socket; socket.getaddrinfo('gateway.example', 7000)"
+    assert proxy.exec_run(["python3", "-c", asked]).exit_code != 0
+    engine.close()
+    await here.provisioner.delete(one.name)
+
+
+async def test_a_network_has_room_for_four_and_what_is_too_much_leaves_nothing(here: World) -> None:
+    before = left(here.settings.installation)
+    with pytest.raises(ProvisionFailed, match="no room for 5"):
+        await here.run("many", group="many", alias="a", neighbours=("a", "b", "c", "d", "e"))
+    assert len(left(here.settings.installation)) <= len(before)
