@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runyard_orchestrator.domain.compose import Bind, ImageBuild, NotServed, Project, Service, parse
-from runyard_orchestrator.domain.compose.document import load
 from runyard_orchestrator.domain.compose.variables import interpolated, variables
 
 ENV = {"TAG": "1.2", "EMPTY": "", "PORT": "9000"}
@@ -323,112 +322,6 @@ def test_variables_are_those_of_the_project_s_env_only(monkeypatch: pytest.Monke
     assert found == {"TAG": "1.2", "A": "", "B": "$TAG", "C": "a=1.2"}
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("$TAG-${TAG}", "1.2-1.2"),
-        ("${NO:-a}${NO-b}${EMPTY:-c}${EMPTY-d}", "abc"),
-        ("${TAG:+yes}${NO:+no}${EMPTY+empty}${EMPTY:+no}", "yesempty"),
-        ("${NO:-${ALSO:-$TAG}}", "1.2"),
-        ("${TAG:?needed}${EMPTY?needed}", "1.2"),
-        ("$$TAG $${TAG}", "$TAG ${TAG}"),
-        ("{}}", "{}}"),
-    ],
-)
-def test_variables_are_put_in_as_compose_does(text: str, value: str) -> None:
-    assert interpolated(text, ENV) == value
-
-
-@pytest.mark.parametrize("text", ["${NO:?}", "${", "${TAG", "$1", "${TAG!x}", "${TAG:}", "${NO:-" * 20, "$"])
-def test_malformed_variables_are_refused(text: str) -> None:
-    with pytest.raises(NotServed):
-        interpolated(text, ENV)
-
-
-def test_a_file_of_variables_is_read_as_compose_does() -> None:
-    text = """
-        # comment
-        A=1 # comment
-        export B = two words
-        C='$A "x"'
-        D="a\\n${A}\\$A"
-        E="first
-        second"
-        F=a#b
-        G:yes
-        TAG
-        UNKNOWN
-        H=
-    """
-    assert variables(textwrap.dedent(text), ENV) == {
-        "A": "1",
-        "B": "two words",
-        "C": '$A "x"',
-        "D": "a\n1$A",
-        "E": "first\nsecond",
-        "F": "a#b",
-        "G": "yes",
-        "TAG": "1.2",
-        "H": "",
-    }
-
-
-@pytest.mark.parametrize("text", ['A="x', "=x", "a b c", "\n".join(f"A{n}=x" for n in range(3000))])
-def test_a_broken_or_huge_file_of_variables_is_refused(text: str) -> None:
-    with pytest.raises(NotServed):
-        variables(text, {})
-
-
-def test_variables_that_grow_with_each_line_are_refused() -> None:
-    with pytest.raises(NotServed, match="too long"):
-        variables("A=xxxxxxxx\n" + "A=$A$A\n" * 40, {})
-
-
-def _bomb(merging: str) -> str:
-    return "a0: &a0 {x: y}\n" + "".join(
-        f"a{n}: &a{n} " + (merging.format(", ".join([f"*a{n - 1}"] * 10))) + "\n" for n in range(1, 12)
-    )
-
-
-@pytest.mark.timeout(10)
-@pytest.mark.parametrize(
-    "text",
-    [
-        _bomb("[{}]"),
-        _bomb("{{<<: [{}]}}"),
-        "services: " + "[" * 2000,
-        "services: " + "{a: " * 100 + "}" * 100,
-        "a: &a [*a]",
-        "a: &a\n  <<: *a",
-        "a: *b",
-        "#" * 200_000,
-        "services: {" + ", ".join(f"a{n}: x" for n in range(11_000)) + "}",
-        "services: !!python/object/apply:os.system ['true']",
-        "a: 1\n---\nb: 2",
-        "a: {b: 1, b: 2}",
-        "a: 1\na: 2",
-        "[1]",
-        "",
-        "a: [",
-        "? [a]\n: b",
-        "services: {web: {image: x}}\ninclude: [../other.yaml]",
-        "services: [a]",
-        "services: {web: x}",
-        "services: {runyard: {image: x}}",
-        "services: {localhost: {image: x}}",
-        "services: {'a,b': {image: x}}",
-        "services: {'a b': {image: x}}",
-        "services: {'': {image: x}}",
-        "services: {web: {image: !!binary aGVsbG8=}}",
-        "services: {}",
-        "\0",
-    ],
-)
-def test_a_hostile_or_broken_document_is_refused_at_once(text: str) -> None:
-    with pytest.raises(NotServed):
-        parse(text, {})
-
-
 @given(st.text(max_size=200))
 def test_no_text_does_anything_but_parse_or_be_refused(text: str) -> None:
     for call in (lambda: parse(text, {}), lambda: interpolated(text, ENV), lambda: variables(text, ENV)):
@@ -455,20 +348,3 @@ def test_no_values_do_anything_but_parse_or_be_refused(keys: dict[str, Any]) -> 
         return
     assert not found.page.binds or found.page.binds[0].target.startswith("/")
     assert found.page.user is None or "0" not in found.page.user.split(":")
-
-
-@given(st.text("ab$ {}\\'\"#\n", max_size=30))
-def test_what_is_written_with_doubled_dollars_comes_out_as_it_was(text: str) -> None:
-    assert interpolated(text.replace("$", "$$"), ENV) == text
-
-
-def test_only_texts_come_out_of_a_document() -> None:
-    assert load("a: 0777\nb: on\nc: 22:22\nd: 2020-01-01\ne: ~\nf: true\n<<: {g: 1.0}") == {
-        "a": "0777",
-        "b": "on",
-        "c": "22:22",
-        "d": "2020-01-01",
-        "e": None,
-        "f": "true",
-        "g": "1.0",
-    }

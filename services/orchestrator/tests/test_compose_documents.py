@@ -1,0 +1,63 @@
+"""Documents that want to be more than a compose file."""
+
+import pytest
+
+from runyard_orchestrator.domain.compose import NotServed, parse
+from runyard_orchestrator.domain.compose.document import load
+
+
+def _bomb(merging: str) -> str:
+    return "a0: &a0 {x: y}\n" + "".join(
+        f"a{n}: &a{n} " + (merging.format(", ".join([f"*a{n - 1}"] * 10))) + "\n" for n in range(1, 12)
+    )
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "text",
+    [
+        _bomb("[{}]"),
+        _bomb("{{<<: [{}]}}"),
+        "services: " + "[" * 2000,
+        "services: " + "{a: " * 100 + "}" * 100,
+        "a: &a [*a]",
+        "a: &a\n  <<: *a",
+        "a: *b",
+        "#" * 200_000,
+        "services: {" + ", ".join(f"a{n}: x" for n in range(11_000)) + "}",
+        "services: !!python/object/apply:os.system ['true']",
+        "a: 1\n---\nb: 2",
+        "a: {b: 1, b: 2}",
+        "a: 1\na: 2",
+        "[1]",
+        "",
+        "a: [",
+        "? [a]\n: b",
+        "services: {web: {image: x}}\ninclude: [../other.yaml]",
+        "services: [a]",
+        "services: {web: x}",
+        "services: {runyard: {image: x}}",
+        "services: {localhost: {image: x}}",
+        "services: {'a,b': {image: x}}",
+        "services: {'a b': {image: x}}",
+        "services: {'': {image: x}}",
+        "services: {web: {image: !!binary aGVsbG8=}}",
+        "services: {}",
+        "\0",
+    ],
+)
+def test_a_hostile_or_broken_document_is_refused_at_once(text: str) -> None:
+    with pytest.raises(NotServed):
+        parse(text, {})
+
+
+def test_only_texts_come_out_of_a_document() -> None:
+    assert load("a: 0777\nb: on\nc: 22:22\nd: 2020-01-01\ne: ~\nf: true\n<<: {g: 1.0}") == {
+        "a": "0777",
+        "b": "on",
+        "c": "22:22",
+        "d": "2020-01-01",
+        "e": None,
+        "f": "true",
+        "g": "1.0",
+    }
