@@ -34,6 +34,11 @@ test-previews: install ## Open real projects in Chromium through the proxy, edit
 	@tools/chromium.sh
 	@$(PYTEST) -n 0 -m browser tests/previews $(ARGS)
 
+.PHONY: test-docker-previews
+test-docker-previews: install images ## The same projects, each built and served in a container
+	@tools/chromium.sh
+	@$(PYTEST) -n 0 -m browser tests/previews --sandbox docker $(ARGS)
+
 .PHONY: test-faults
 test-faults: install ## Kill services, NATS and PostgreSQL in the middle of runs
 	@$(PYTEST) -m "faults and not docker" --tb=native $(ARGS)

@@ -29,6 +29,7 @@ TERMINAL = {"run.completed", "run.error", "run.cancelled"}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--stack", choices=("embedded", "processes", "compose"), default="embedded")
+    parser.addoption("--sandbox", choices=("off", "docker"), default="off", help="where tests/previews shows projects")
 
 
 @dataclass

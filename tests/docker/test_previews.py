@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from tests import registries
 
 if TYPE_CHECKING:
     from tests.conftest import Api
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from .conftest import Engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
-CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 _MANIFEST = {
     "name": "project",
     "private": True,
@@ -36,24 +35,10 @@ FILES = {
 }
 
 
-def _registry() -> str:
-    """Where this machine's npm gets packages from: the containers are told, and allowed, the same."""
-    argv = ["npm", "config", "get", "registry"]
-    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
-
-
 @pytest.fixture(scope="module")
 def settings() -> dict[str, str]:
-    registry = _registry()
-    host = urlsplit(registry).hostname or ""
-    told = {"npm_config_registry": registry, "NODE_EXTRA_CA_CERTS": CERTIFICATES}
-    return {
-        "SANDBOX_PREVIEW_IMAGE": f"runyard/preview:{os.environ.get('TAG', 'latest')}",
-        "SANDBOX_EGRESS": host,
-        # A mirror of the house may have an address that is nobody's in public.
-        "SANDBOX_PRIVATE_NETWORKS": " ".join({str(one[4][0]) for one in socket.getaddrinfo(host, 443)}),
-        "PREVIEW_ENVIRONMENT": json.dumps(told),
-    }
+    image = f"runyard/preview:{os.environ.get('TAG', 'latest')}"
+    return registries.settings(registries.npm()) | {"SANDBOX_PREVIEW_IMAGE": image}
 
 
 async def _imported(api: "Api", folder: Path, files: dict[str, str]) -> str:

@@ -4,16 +4,18 @@ import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
+from tests import registries
+from tests.docker.conftest import engine_of
 
 if TYPE_CHECKING:
-    from tests.conftest import Api
+    from tests.conftest import Api, Stack
 
     from .projects import Project
 
@@ -26,6 +28,24 @@ FLAGS = (
     "--disable-sync",
 )
 _START_SECONDS = 240
+
+
+@pytest.fixture(scope="session")
+def sandbox(request: pytest.FixtureRequest) -> str:
+    """Where projects are shown: `off` beside the services, `docker` in a container each."""
+    return str(request.config.getoption("--sandbox"))
+
+
+@pytest.fixture(scope="session")
+def stack(data_folder: Path, new_stack: Callable[..., "Stack"], sandbox: str) -> Iterator["Stack"]:
+    image = f"runyard/preview:{os.environ.get('TAG', 'latest')}"
+    in_docker = {"SANDBOX_PREVIEW_IMAGE": image, **registries.settings(registries.npm(), *registries.pip())}
+    one = new_stack(data_folder, SANDBOX=sandbox, **(in_docker if sandbox == "docker" else {}))
+    one.up()
+    yield one
+    one.down()
+    if sandbox == "docker":
+        assert not any(engine_of(one).everything().values())
 
 
 @pytest_asyncio.fixture

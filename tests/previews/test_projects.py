@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Imported = Callable[[Project], Awaitable[str]]
 Until = Callable[..., Awaitable[Any]]
+METHODS = {"off": "process", "docker": "docker"}
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 
 
@@ -27,12 +28,12 @@ async def _opened(api: "Api", browser: Browser, preview: str) -> Page:
 
 @pytest.mark.parametrize("project", PROJECTS, ids=lambda project: project.framework)
 async def test_a_project_is_shown_and_an_edit_of_the_session_s_files_is_seen(
-    api: "Api", browser: Browser, imported: Imported, until: Until, project: Project
+    api: "Api", browser: Browser, imported: Imported, until: Until, project: Project, sandbox: str
 ) -> None:
     session = await api.session(await imported(project), "codex")
     preview = (await api.call("POST", "/api/previews", json={"session_id": session}))["preview_id"]
     ready = await until(preview, "ready")
-    assert ready["framework"] == project.framework
+    assert (ready["framework"], ready["method"]) == (project.framework, METHODS[sandbox])
     assert 5000 <= ready["port"] <= 8999
     page = await _opened(api, browser, preview)
     assert page.url == ready["url"]
@@ -72,6 +73,7 @@ async def test_a_visitor_sees_that_it_starts_then_the_page_itself(
     await expect(page.locator("#app")).to_have_text("hello", timeout=30_000)
     await until(preview, "ready")
     await api.call("POST", f"/api/previews/{preview}/stop")
+    await until(preview, "stopped")
     await page.reload()
     await expect(page.locator("h1")).to_have_text("The preview is stopped")
     await api.call("DELETE", f"/api/previews/{preview}")
