@@ -117,6 +117,25 @@ async def test_a_sandbox_runs_hardened_limited_and_with_its_own_files_only(
     assert spec["volumes"][-1]["persistentVolumeClaim"] == {"claimName": "runyard-files"}
 
 
+async def test_it_is_unhealthy_when_it_has_been_ready_and_is_not_any_more(
+    server: FakeKubernetes, provisioner: KubernetesProvisioner
+) -> None:
+    await provisioner.provision(replace(SPEC, health=Health(("true",))))
+    status = server.pod["status"]
+
+    async def turned(at: str, *, ready: bool) -> bool | None:
+        status["containerStatuses"][0]["ready"] = ready
+        status["conditions"] = [{"type": "Ready", "status": str(ready), "lastTransitionTime": at}]
+        found = await provisioner.find(SPEC.name)
+        assert found is not None
+        return found.healthy
+
+    assert status["containerStatuses"][0]["state"]["running"]["startedAt"] == "2026-11-21T08:00:01Z"
+    assert await turned("2026-11-21T08:00:00Z", ready=False) is None
+    assert await turned("2026-11-21T08:00:31Z", ready=True) is True
+    assert await turned("2026-11-21T08:03:01Z", ready=False) is False
+
+
 async def test_environment_variables_are_in_a_secret_that_goes_with_the_sandbox(
     server: FakeKubernetes, provisioner: KubernetesProvisioner
 ) -> None:

@@ -42,6 +42,8 @@ async def test_a_run_is_worked_on_in_a_container_of_its_session(yard: Yard) -> N
     assert (spec.name, spec.owner_id, spec.epoch) == (yard.name(session_id), session_id, 1)
     assert {mount.target for mount in spec.mounts} == {f"/workspaces/w/worktrees/{session_id}", "/agents"}
     assert spec.env["NATS_URL"] == "nats://runyard:4222"
+    assert spec.health is not None
+    assert spec.env["PULSE_FILE"] in spec.health.test[-1]
     claims = Tokens(derive_key(KEY, SESSION_KEY), SESSION_AUDIENCE).verify(spec.env["SESSION_TOKEN"])
     assert (claims.tenant, claims.session, claims.epoch, claims.run) == (yard.world.tenant, session_id, 1, None)
     dispatched = await yard.world.seen(session_id, "run.dispatched", run_id=first)

@@ -32,6 +32,7 @@ from runyard_runner.attempt import Desk
 from runyard_runner.intake import CLEAN_UP_SECONDS, Intake
 from runyard_runner.output_store import GatewayOutputs
 from runyard_runner.processes import reap_orphans
+from runyard_runner.pulse import beat
 from runyard_runner.run_tokens import ExchangedRunTokens
 from runyard_runner.settings import RunnerSettings
 from runyard_runner.standing import Standing
@@ -89,6 +90,14 @@ class _Box:
 
     async def run(self, stop: asyncio.Event) -> int:
         """The exit code: 0 after a stop, `REFUSED` when the token opens nothing any more, 1 when NATS stays away."""
+        pulse = os.environ.get("PULSE_FILE")
+        beating = None if pulse is None else asyncio.create_task(beat(Path(pulse)))
+        try:
+            return await self._serve(stop)
+        finally:
+            await end_tasks(beating)
+
+    async def _serve(self, stop: asyncio.Event) -> int:
         self._settings.agents_root.mkdir(parents=True, exist_ok=True, mode=0o700)
         await reap_orphans(self._settings.agents_root)
         standing = Standing(self._session.app_url, self._session.id, self._session.token)

@@ -10,7 +10,7 @@ from runyard_chassis.tokens import SESSION_AUDIENCE, SESSION_KEY, Tokens, derive
 from runyard_events import CommandBus, EventLog, Redactor
 from runyard_events.topology import runner_of
 from runyard_orchestrator.adapters.container_errands import ContainerErrands
-from runyard_orchestrator.adapters.containers import Containers, Outfit
+from runyard_orchestrator.adapters.containers import Containers, Outfit, pulse_check
 from runyard_orchestrator.adapters.homes import Homes, owner_of
 from runyard_orchestrator.adapters.leadership import Leadership
 from runyard_orchestrator.adapters.provisioners import decisions_token
@@ -29,7 +29,7 @@ from runyard_orchestrator.handlers.telemetry import Reports, Telemetry
 from runyard_orchestrator.handlers.warm_pool import WarmPool
 from runyard_orchestrator.settings import Settings
 from runyard_orchestrator.store.reading_sandboxes import SandboxRows
-from runyard_sandbox import Limits, Provisioner
+from runyard_sandbox import Health, Limits, Provisioner
 from runyard_sandbox.provisioner import MIB
 
 HOMES = "sandbox"
@@ -100,7 +100,7 @@ def sandboxing(
     if provisioner is not None:
         tokens = Tokens(derive_key(settings.jwt_secret_key, SESSION_KEY), SESSION_AUDIENCE)
         bus = CommandBus(client)
-        outfit = _outfit(settings, owner)
+        outfit = outfit_of(settings, owner)
         containers = Containers(provisioner, bus=bus, homes=homes, tokens=tokens, way_out=way_out, outfit=outfit)
     steps = Steps(
         client=client,
@@ -157,7 +157,8 @@ def _patience(settings: Settings) -> Patience:
     )
 
 
-def _outfit(settings: Settings, owner: str) -> Outfit:
+def outfit_of(settings: Settings, owner: str) -> Outfit:
+    """What every container of a session gets here."""
     return Outfit(
         user=owner,
         limits=Limits(
@@ -171,5 +172,13 @@ def _outfit(settings: Settings, owner: str) -> Outfit:
         llm_gateway_url=settings.sandbox_llm_gateway_url,
         app_url=settings.sandbox_app_url,
         token_lifetime=timedelta(days=settings.sandbox_token_days),
+        health=_health(settings),
         environment=settings.sandbox_environment,
     )
+
+
+def _health(settings: Settings) -> Health | None:
+    """None with Dokploy, whose swarm ends by itself what is unhealthy: nobody would be told why."""
+    if settings.sandbox == "dokploy":
+        return None
+    return Health(pulse_check(), every_seconds=settings.sandbox_health_seconds, start_seconds=0)

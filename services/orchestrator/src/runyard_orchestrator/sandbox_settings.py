@@ -62,6 +62,8 @@ class SandboxSettings(BaseSettings):
     sandbox_lease_grace_seconds: float = Field(default=180, gt=0)
     """As `lease_grace_seconds`, for runs in containers: one that is replaced takes longer to come back. A container
     whose runner takes no run for as long is replaced."""
+    sandbox_health_seconds: float = Field(default=30, gt=0)
+    """Between two looks at whether the runner in a container still moves; after three without it is replaced."""
     sandbox_disk_seconds: float = Field(default=60, gt=0)
     """Between two looks at how much of the disk a container takes with its folders."""
     sandbox_at_once: int = Field(default=4, ge=1)

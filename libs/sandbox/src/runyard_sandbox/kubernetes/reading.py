@@ -59,14 +59,25 @@ def _with_pod(seen: Sandbox, pod: Resource, ports: tuple[int, ...]) -> Sandbox:
         return replace(seen, status="error")
     if "running" not in state:
         return seen
-    has_check = "readinessProbe" in pod["spec"]["containers"][0]
     address = status.get("podIP")
     return replace(
         seen,
         status="running",
-        healthy=bool(container.get("ready")) if has_check else None,
+        healthy=_healthy(pod, container),
         addresses={port: f"{address}:{port}" for port in ports} if address else {},
     )
+
+
+def _healthy(pod: Resource, container: Mapping[str, Any]) -> bool | None:
+    """None before the first look: not ready says something only of one that has been ready since it was started."""
+    if "readinessProbe" not in pod["spec"]["containers"][0]:
+        return None
+    if container.get("ready"):
+        return True
+    conditions: list[Mapping[str, Any]] = pod["status"].get("conditions", [])
+    turned = next((_moment(one.get("lastTransitionTime")) for one in conditions if one["type"] == "Ready"), None)
+    started = _moment(container["state"]["running"].get("startedAt"))
+    return False if turned is not None and started is not None and turned > started else None
 
 
 def why_not(pod: Resource | None) -> tuple[Failure, str]:

@@ -17,12 +17,25 @@ from runyard_orchestrator.domain.facts import OWNER
 from runyard_orchestrator.domain.sandbox import Sandbox
 from runyard_orchestrator.domain.situation import Situation
 from runyard_orchestrator.store.reading import SessionKey
-from runyard_sandbox import EngineAway, Limits, Mount, NotThere, Provisioner, ProvisionFailed, SandboxFault, Spec
+from runyard_sandbox import (
+    EngineAway,
+    Health,
+    Limits,
+    Mount,
+    NotThere,
+    Provisioner,
+    ProvisionFailed,
+    SandboxFault,
+    Spec,
+)
 from runyard_sandbox import Sandbox as Container
 
 logger = structlog.get_logger(__name__)
 
 HOME_INSIDE = "/agents"
+PULSE_FILE = "/tmp/.runyard-pulse"  # noqa: S108 - in the container's own memory
+"""What the runner inside writes every five seconds for as long as its event loop turns: the machine's uptime."""
+_OLDEST_PULSE_SECONDS = 20
 _PREPARE_SECONDS = 120
 _TAIL_LINES = 20
 _TAIL_WIDTH = 500
@@ -38,6 +51,7 @@ class Outfit:
     llm_gateway_url: str
     app_url: str
     token_lifetime: timedelta
+    health: Health | None = None
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -90,6 +104,7 @@ class Containers:
                 user=outfit.user,
                 limits=outfit.limits,
                 runtime=at.rules.runtime,
+                health=outfit.health,
             )
         )
 
@@ -160,8 +175,21 @@ class Containers:
             "NATS_URL": outfit.nats_url,
             "LLM_GATEWAY_URL": outfit.llm_gateway_url,
             "AGENTS_ROOT": HOME_INSIDE,
+            "PULSE_FILE": PULSE_FILE,
             **self._way_out.environment(Scope.session(key.tenant_id, key.session_id), box.epoch),
         }
+
+
+def pulse_check(path: str = PULSE_FILE) -> tuple[str, ...]:
+    """Whether the runner has written lately: one shell that starts nothing else, so that it works at every limit.
+
+    A file that is not there says nothing: the runner may be older than its pulse, or about to begin. What ends is seen
+    by its end, and who never begins by not taking its run.
+    """
+    old = f"test $((${{now%.*}} - beat)) -gt {_OLDEST_PULSE_SECONDS}"
+    said = "echo the runner has not moved for $((${now%.*} - beat)) s"
+    reading = f"read -r beat <{path} && read -r now rest </proc/uptime"
+    return ("sh", "-c", f"test -e {path} || exit 0; {reading} || exit 1; if {old}; then {said}; exit 1; fi")
 
 
 def owner_of_container(container: Container) -> SessionKey:

@@ -155,7 +155,8 @@ def _supervised(box: Sandbox, current: Container | None) -> Step | None:
         )
         return Record(error, current.name)
     if current.healthy is False:
-        error = SandboxError(epoch=box.epoch, reason="unhealthy", message="The container does not answer any more.")
+        message = "The runner in the container does not move any more: its health check has failed again and again."
+        error = SandboxError(epoch=box.epoch, reason="unhealthy", message=message)
         return Record(error, current.name)
     return None
 
