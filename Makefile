@@ -25,6 +25,10 @@ test: install lint schemas-check ## Lint, types, import rules, schemas, and all 
 	@$(PYTEST) -n $(WORKERS) -m "not faults and not soak and not browser and not docker and not acp" --cov --cov-report= $(ARGS)
 	@echo "Coverage: $$($(BIN)/coverage report --format=total) % (by file: $(BIN)/coverage report)"
 
+.PHONY: test-processes
+test-processes: install ## The end-to-end tests against a stack of one process per service
+	@$(PYTEST) -n 0 tests/e2e --stack processes $(ARGS)
+
 .PHONY: test-acp
 test-acp: install ## Install opencode, Droid and Gemini CLI from npm and run them
 	@$(PYTEST) -n 0 -m acp services/runner-acp $(ARGS)
@@ -50,6 +54,10 @@ test-soak: install ## Let engine, containers and replicas fail at random for a w
 .PHONY: test-docker
 test-docker: install images ## Everything that needs a Docker engine: agents, previews and attacks in real containers
 	@$(PYTEST) -n 0 -v -m "docker and not faults and not browser" $(ARGS)
+
+.PHONY: test-docker-servers
+test-docker-servers: install ## The log, its readers and runs on NATS and PostgreSQL as compose.yaml has them
+	@$(PYTEST) -n 0 libs/events/tests services/orchestrator/tests/test_flow.py --servers containers $(ARGS)
 
 .PHONY: test-docker-faults
 test-docker-faults: install images ## Stop and start the Docker engine in the middle of runs

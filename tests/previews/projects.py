@@ -13,7 +13,7 @@ class Project:
     edited: str
     """The file that is edited: `hello` in it becomes something else."""
     is_hot: bool = False
-    """The page shows the edit by itself. Else the framework has nothing for that: only a page that is loaded anew has it."""
+    """The page shows the edit by itself. Else it has nothing for that: whoever loads it anew has it."""
 
     @property
     def edit(self) -> str:
