@@ -16,8 +16,13 @@ SPARE_NETWORKS = 2
 
 
 def files_of(stack: "Stack", session: str) -> list[Path]:
-    """What is on the disk for a session, but for the history of its files, which stays with the workspace."""
-    return [path for path in stack.home.glob(f"*/**/{session}") if "refs" not in path.parts]
+    """What is on the disk for a session, but for what stays.
+
+    That is the history of its files, with the workspace, and with a runner the thread of an agent without a container.
+    """
+    homes = [stack.home / "agents" / f"runner-{runner}" for runner in ("codex", "claude", "acp")]
+    found = [path for path in stack.home.glob(f"*/**/{session}") if "refs" not in path.parts]
+    return [path for path in found if path.parent not in homes]
 
 
 async def assert_nothing_is_left(stack: "Stack", api: "Api", engine: "Engine", *sessions: str) -> None:

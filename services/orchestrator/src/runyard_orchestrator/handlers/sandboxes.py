@@ -143,7 +143,7 @@ class Sandboxes:
         keys = set(await self._rows.to_be_looked_after(_AT_ONCE))
         owned = await self._owned()
         keys |= {key for key, held in owned.items() if is_thorough or any(one.status in _AT_WORK for one in held)}
-        self._rounds.wake(*keys)
+        self._rounds.wake(*keys, *await self._pool.next_ones())
         if is_thorough:
             await self._tidy_up()
         self._looks += 1

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from runyard_orchestrator.store.reading import SessionKey
 from runyard_orchestrator.store.reading_sandboxes import SandboxRows
@@ -12,7 +12,7 @@ _SHOWN_SECONDS = 30.0
 
 
 class WarmPool:
-    """Grants containers to new sessions as long as fewer than `size` wait for a prompt."""
+    """Grants containers to sessions that have not begun, as long as fewer than `size` of those have one."""
 
     def __init__(self, rows: SandboxRows, size: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._rows = rows
@@ -20,6 +20,10 @@ class WarmPool:
         self._clock = clock
         self._granted: dict[SessionKey, float] = {}
         self._one_at_a_time = asyncio.Lock()
+
+    async def next_ones(self) -> Sequence[SessionKey]:
+        """Sessions that may get one now that there may be room again."""
+        return await self._rows.never_begun(self._size) if self._size else ()
 
     async def has_room(self, key: SessionKey) -> bool:
         """Whether this session gets one now; asked again it is told the same."""

@@ -33,6 +33,7 @@ _SANDBOX = select(*(sandboxes.c[name] for name in rows.SANDBOX_FIELDS)).where(
     sandboxes.c.tenant_id == bindparam("tenant_id", type_=String),
     sandboxes.c.session_id == bindparam("session_id", type_=String),
 )
+_HAS_HAD_A_RUN = exists().where(runs.c.tenant_id == sessions.c.tenant_id, runs.c.session_id == sessions.c.id)
 
 
 class SandboxRows:
@@ -101,11 +102,29 @@ class SandboxRows:
                 sandboxes.c.status.in_(IN_USE),
                 sandboxes.c.purpose == "pool",
                 sessions.c.status == "ready",
-                sessions.c.active_run_id.is_(None),
+                ~_HAS_HAD_A_RUN,
             )
             .limit(limit)
         )
         return [SessionKey(row["tenant_id"], row["session_id"]) for row in await self._all(statement)]
+
+    async def never_begun(self, limit: int) -> Sequence[SessionKey]:
+        """The newest sessions that have had neither a container nor a run."""
+        statement = (
+            select(sessions.c.tenant_id, sessions.c.id)
+            .where(
+                sessions.c.status == "ready",
+                ~_HAS_HAD_A_RUN,
+                ~exists().where(
+                    sandboxes.c.tenant_id == sessions.c.tenant_id,
+                    sandboxes.c.session_id == sessions.c.id,
+                    sandboxes.c.status != "absent",
+                ),
+            )
+            .order_by(sessions.c.created_at.desc())
+            .limit(limit)
+        )
+        return [SessionKey(row["tenant_id"], row["id"]) for row in await self._all(statement)]
 
     async def has_had(self, method: Method) -> bool:
         """Whether any session or preview has ever had a container of this kind."""
