@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,18 @@ async def test_the_same_spec_again_is_the_same_container(here: World) -> None:
     assert first == second
     assert first.status == "running"
     assert (first.tenant_id, first.owner_id, first.epoch) == ("tenant", "session-same", 1)
+    await here.provisioner.delete(spec.name)
+
+
+async def test_its_last_moment_is_written_on_it(here: World) -> None:
+    last = datetime(2031, 5, 4, 3, 2, 1, tzinfo=UTC)
+    spec = await here.run("expires", expires_at=last)
+    found = await here.provisioner.find(spec.name)
+    listed = [each.expires_at for each in await here.provisioner.list() if each.name == spec.name]
+    labels = client().containers.get(spec.name).labels
+    assert found is not None
+    assert ([found.expires_at], listed) == ([last], [last])
+    assert labels["runyard.expires"] == "2031-05-04T03:02:01+00:00"
     await here.provisioner.delete(spec.name)
 
 

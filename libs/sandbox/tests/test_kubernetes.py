@@ -87,6 +87,7 @@ async def test_a_sandbox_runs_hardened_limited_and_with_its_own_files_only(
     wanted = replace(SPEC, runtime="runsc", health=Health(("true",)), ports=(5173,), expires_at=expiring)
     made = await provisioner.provision(wanted)
     assert (made.status, made.owner_id, made.tenant_id, made.epoch, made.healthy) == ("running", "s-1", "t-1", 1, True)
+    assert made.expires_at == expiring
     assert made.addresses == {5173: "10.1.0.9:5173"}
     assert server.resources["Sandbox"][SPEC.name]["spec"]["shutdownTime"] == "2026-11-22T08:00:00Z"
     spec = server.pod["spec"]

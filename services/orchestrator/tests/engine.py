@@ -86,6 +86,7 @@ class MemoryEngine:
             epoch=spec.epoch,
             alias=spec.alias,
             created_at=datetime.now(UTC),
+            expires_at=spec.expires_at,
         )
         self.specs.append(spec)
         self.held[spec.name] = Held(spec, sandbox)

@@ -71,6 +71,8 @@ class Play:
     away_since: datetime | None = None
     fails: int = 0
     has_home: bool = False
+    keeps_expiry: bool = True
+    """Whether the engine does."""
     ends: list[str] = field(default_factory=list[str])
     most: int = 0
     idle_since: datetime | None = None
@@ -152,6 +154,7 @@ class Play:
                 tenant_id="t",
                 owner_id=SESSION,
                 epoch=epoch,
+                expires_at=self.now + timedelta(seconds=PATIENCE.token_lifetime) if self.keeps_expiry else None,
             )
         if self.containers[name].status == "running":
             self.running(name)
@@ -359,6 +362,43 @@ def test_one_at_rest_whose_image_was_replaced_is_not_started_again() -> None:
     yard.look()
     assert yard.box.status == "stopped"
     yard.change(container_name(SESSION, 1), outdated=True)
+    yard.act("prompt")
+    yard.look()
+    assert list(yard.containers) == [container_name(SESSION, 2)]
+
+
+@pytest.mark.parametrize("keeps_expiry", [True, False])
+def test_a_run_in_a_container_that_expires_gets_another_one(keeps_expiry: bool) -> None:  # noqa: FBT001
+    yard = Play(keeps_expiry=keeps_expiry)
+    yard.act("prompt")
+    yard.look()
+    yard.act("begin")
+    yard.now += timedelta(seconds=PATIENCE.token_lifetime - 10)
+    yard.look()
+    assert list(yard.containers) == [container_name(SESSION, 1)]
+    yard.now += timedelta(seconds=10)
+    yard.look()
+    assert [one.reason for one in yard.history if isinstance(one, SandboxError)] == ["expired"]
+    assert list(yard.containers) == [container_name(SESSION, 2)]
+    assert (yard.box.status, yard.most, yard.ends) == ("running", 1, [])
+
+
+@pytest.mark.parametrize("keeps_expiry", [True, False])
+@pytest.mark.parametrize("rests", [True, False])
+def test_a_container_that_nobody_works_in_is_removed_when_it_expires(*, rests: bool, keeps_expiry: bool) -> None:
+    yard = Play(keeps_expiry=keeps_expiry)
+    patience = replace(PATIENCE, archive_after=10 * PATIENCE.token_lifetime)
+    yard.act("create")
+    yard.look()
+    if rests:
+        yard.act("hour")
+        yard.look()
+    assert [one.status for one in yard.containers.values()] == ["stopped" if rests else "running"]
+    yard.now += timedelta(seconds=PATIENCE.token_lifetime)
+    while (step := next_step(yard.at(), list(yard.containers.values()), now=yard.now, patience=patience)) is not None:
+        yard.do(step)
+    assert not yard.containers
+    assert (yard.box.status, yard.box.reason) == ("stopped", "expired")
     yard.act("prompt")
     yard.look()
     assert list(yard.containers) == [container_name(SESSION, 2)]

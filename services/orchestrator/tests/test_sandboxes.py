@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -46,6 +47,8 @@ async def test_a_run_is_worked_on_in_a_container_of_its_session(yard: Yard) -> N
     assert spec.env["PULSE_FILE"] in spec.health.test[-1]
     claims = Tokens(derive_key(KEY, SESSION_KEY), SESSION_AUDIENCE).verify(spec.env["SESSION_TOKEN"])
     assert (claims.tenant, claims.session, claims.epoch, claims.run) == (yard.world.tenant, session_id, 1, None)
+    assert spec.expires_at is not None
+    assert timedelta(0) <= claims.expires - spec.expires_at < timedelta(seconds=5)
     dispatched = await yard.world.seen(session_id, "run.dispatched", run_id=first)
     assert dispatched.event.payload.method == "docker"
     assert [one.native_thread_id for one in yard.runner.starts] == [None, f"native-{session_id}"]

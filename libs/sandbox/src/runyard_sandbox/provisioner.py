@@ -101,7 +101,7 @@ class Spec:
     runtime: str | None = None
     health: Health | None = None
     expires_at: datetime | None = None
-    """After this nobody is expected to want it any more; the reconciler may reap it."""
+    """After this it can do nothing any more: what it holds opens nothing; whoever looks after it replaces it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +123,8 @@ class Sandbox:
     """At rest, and the name of its image stands for another one by now: `find` says so where the engine knows it."""
     alias: str | None = None
     created_at: datetime | None = None
+    expires_at: datetime | None = None
+    """As it was made; None where the engine does not keep that."""
     addresses: Mapping[int, str] = field(default_factory=dict[int, str])
     """Port inside -> `host:port` where the platform reaches it."""
 

@@ -17,7 +17,7 @@ Method = Literal["process", "docker", "dokploy", "kubernetes", "external"]
 """Where a run is worked on: beside the services, in a container of one of the provisioners, or at a
 container of somebody else that speaks our HTTP or WebSocket contract."""
 
-SandboxStop = Literal["idle", "user", "switched_off", "rules_changed", "archived", "shutdown"]
+SandboxStop = Literal["idle", "user", "switched_off", "rules_changed", "archived", "expired", "shutdown"]
 SandboxFailure = Literal[
     "create_failed",
     "image_missing",
@@ -27,6 +27,7 @@ SandboxFailure = Literal[
     "vanished",
     "unhealthy",
     "disk_full",
+    "expired",
     "gave_up",
 ]
 SandboxEnd = Literal["session_deleted", "user", "replaced", "orphaned", "switched_off"]

@@ -1,6 +1,7 @@
 """What is written on everything that we make on an engine: by it, and by nothing else, it is found again."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import cast, get_args
 
 from runyard_sandbox.provisioner import Purpose, Spec
@@ -65,6 +66,14 @@ def epoch_of(labels: Mapping[str, str]) -> int:
     """Its owner's count; 0 when unreadable, which is before all others."""
     found = labels.get(EPOCH, "")
     return int(found) if found.isdigit() else 0
+
+
+def expiry_of(labels: Mapping[str, str]) -> datetime | None:
+    """When it can do nothing any more; None when nothing readable is said."""
+    try:
+        return datetime.fromisoformat(labels[EXPIRES]).astimezone(UTC)
+    except (KeyError, ValueError, OverflowError):
+        return None
 
 
 def pages_of(labels: Mapping[str, str]) -> dict[int, int]:

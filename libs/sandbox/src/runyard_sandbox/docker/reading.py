@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from runyard_sandbox.docker.engine import Json, part
-from runyard_sandbox.docker.labels import ALIAS, OWNER, TENANT, epoch_of, pages_of, purpose_of
+from runyard_sandbox.docker.labels import ALIAS, OWNER, TENANT, epoch_of, expiry_of, pages_of, purpose_of
 from runyard_sandbox.provisioner import Sandbox, Stats, Status
 from runyard_sandbox.timestamps import STAMPED, moment
 
@@ -118,6 +118,7 @@ def _sandbox(
         healthy=healthy,
         alias=labels.get(ALIAS),
         created_at=created_at,
+        expires_at=expiry_of(labels),
         addresses={inside: f"{page_address}:{here}" for inside, here in pages_of(labels).items()},
     )
 

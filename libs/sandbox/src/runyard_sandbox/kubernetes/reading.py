@@ -31,6 +31,7 @@ def sandbox(resource: Resource, whose: Identity, pod: Resource | None) -> Sandbo
         owner_id=whose.owner_id,
         epoch=whose.epoch,
         created_at=_moment(resource["metadata"].get("creationTimestamp")),
+        expires_at=_moment(resource["spec"].get("shutdownTime")),
     )
     at_rest = _at_rest(resource)
     if at_rest is not None:

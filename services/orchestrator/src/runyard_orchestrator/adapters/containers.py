@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -90,6 +90,8 @@ class Containers:
             reason = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "create_failed"
             raise ProvisionFailed(f"The agent's folder cannot be made: {error.strerror}", reason=reason) from error
         box, outfit = at.sandbox, self._outfit
+        # Its last moment is its token's.
+        expires = datetime.now(UTC) + outfit.token_lifetime
         return await self.provisioner.provision(
             Spec(
                 name=name,
@@ -105,6 +107,7 @@ class Containers:
                 limits=outfit.limits,
                 runtime=at.rules.runtime,
                 health=outfit.health,
+                expires_at=expires.replace(microsecond=0),
             )
         )
 

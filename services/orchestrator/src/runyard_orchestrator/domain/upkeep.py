@@ -28,6 +28,9 @@ from runyard_orchestrator.domain.situation import (
 )
 from runyard_sandbox import Sandbox as Container
 
+_FOR_GOOD = frozenset({"archived", "expired"})
+"""Stopped with one of these, a container is removed: it will not be started again."""
+
 Desired = Literal["running", "paused", "stopped", "archived", "absent", "as_it_is"]
 
 
@@ -54,7 +57,7 @@ def _unoccupied(at: Situation, now: datetime, patience: Patience) -> Desired:
         case "running" | "paused":
             wanted = "stopped" if _stop_reason(at, now) else box.status
         case "stopped":
-            old = box.reason == "archived" or seconds_since(box.changed_at, now) >= patience.archive_after
+            old = box.reason in _FOR_GOOD or seconds_since(box.changed_at, now) >= patience.archive_after
             wanted = "archived" if old else "stopped"
     return wanted
 
@@ -86,7 +89,7 @@ def next_step(
     if former:
         return Delete(former[0].name)
     current = next((one for one in containers if one.epoch == box.epoch), None)
-    return _towards(desired(at, now, patience), at, current, now, patience)
+    return _outlived(at, current, now, patience) or _towards(desired(at, now, patience), at, current, now, patience)
 
 
 def _towards(
@@ -125,7 +128,8 @@ def _towards_running(at: Situation, current: Container | None, now: datetime, pa
         case "paused" if current is not None and current.status in ("paused", "running"):
             step = Resume(current.name)
         case "running" | "paused":
-            step = _supervised(box, current) or _taking_up(at, current, now, patience)
+            step = _expired(at, current, now, patience) or _supervised(box, current)
+            step = step or _taking_up(at, current, now, patience)
     return step
 
 
@@ -135,6 +139,33 @@ def _requested(at: Situation, current: Container | None, now: datetime, patience
     if not _is_fresh(at, current, now, patience):
         return request(at, at.sandbox.epoch + 1)
     return Resume(current.name) if current.status == "paused" else Start(current.name)
+
+
+def _outlived(at: Situation, current: Container | None, now: datetime, patience: Patience) -> Step | None:
+    """Nobody works in it, and nobody will be able to."""
+    box = at.sandbox
+    at_rest = box.status == "stopped" and box.reason not in _FOR_GOOD and current is not None
+    is_there = at_rest or box.status in ("running", "paused")
+    if at.occupied or not is_there or not _is_expired(at, current, now, patience):
+        return None
+    return Record(SandboxStopped(epoch=box.epoch, reason="expired"))
+
+
+def _is_expired(at: Situation, current: Container | None, now: datetime, patience: Patience) -> bool:
+    """Whether the container's token opens nothing any more: as the engine was told, or as old as tokens get here."""
+    if current is not None and current.expires_at is not None:
+        return now >= current.expires_at
+    made = at.sandbox.epoch_at
+    return made is not None and now - made >= timedelta(seconds=patience.token_lifetime)
+
+
+def _expired(at: Situation, current: Container | None, now: datetime, patience: Patience) -> Step | None:
+    """It could not go on for long: whatever it has open is closed, and whatever it asks is refused."""
+    if not _is_expired(at, current, now, patience):
+        return None
+    message = "The container's token has come to its end."
+    error = SandboxError(epoch=at.sandbox.epoch, reason="expired", message=message)
+    return Record(error, current.name if current is not None else None)
 
 
 def _supervised(box: Sandbox, current: Container | None) -> Step | None:
@@ -182,7 +213,7 @@ def _towards_rest(at: Situation, current: Container | None, now: datetime, *, ar
     box = at.sandbox
     if box.status != "stopped":
         return Record(SandboxStopped(epoch=box.epoch, reason=_stop_reason(at, now) or "idle"))
-    if archived and box.reason != "archived":
+    if archived and box.reason not in _FOR_GOOD:
         return Record(SandboxStopped(epoch=box.epoch, reason="archived"))
     if current is None:
         return None
