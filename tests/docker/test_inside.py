@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -51,7 +52,25 @@ asyncio.run(main())
 @pytest.fixture(scope="module")
 def two(stack: "Stack", token: str, api_of: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """A session with a container that has run something, and another one of the same team."""
-    folder = tmp_path_factory.mktemp("repo")
+    return opened(stack, token, api_of, tmp_path_factory.mktemp("repo"), "codex")
+
+
+@pytest.fixture(scope="module", params=["codex", "claude"])
+def two_of_each(
+    request: pytest.FixtureRequest,
+    stack: "Stack",
+    token: str,
+    api_of: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[str, str]:
+    """The same for each image: what is in them differs."""
+    if request.param == "codex":
+        return request.getfixturevalue("two")
+    return opened(stack, token, api_of, tmp_path_factory.mktemp("repo"), request.param)
+
+
+def opened(stack: "Stack", token: str, api_of: Any, folder: Path, agent: str) -> tuple[str, str]:
+    """Two sessions whose agents have run something."""
     (folder / "README.md").write_text("# A project\n")
     for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
         identity = ["-c", "user.name=Tester", "-c", "user.email=tester@example.com"]
@@ -62,7 +81,7 @@ def two(stack: "Stack", token: str, api_of: Any, tmp_path_factory: pytest.TempPa
         async with httpx.AsyncClient(base_url=stack.url, headers=headers, timeout=90) as client:
             api: Api = api_of(client)
             workspace = await api.import_repository(folder)
-            sessions = [await api.session(workspace, "codex") for _ in range(2)]
+            sessions = [await api.session(workspace, agent) for _ in range(2)]
             for session in sessions:
                 events = await api.events(await api.prompt(session, "[[script: tokens 5]]"))
                 assert events[-1].type == "run.completed", events[-1].event
@@ -152,16 +171,23 @@ async def test_it_cannot_write_another_sessions_history_nor_commands(
 async def test_its_token_is_nobody_elses_password(engine: "Engine", two: tuple[str, str], account: str) -> None:
     program = f"""
 import asyncio, json, os, nats
-async def main():
+async def enter(user):
+    said = []
+    async def note(error): said.append(str(error))
     try:
-        await nats.connect(os.environ["NATS_URL"], user="{account}", password=os.environ["SESSION_TOKEN"],
-                           allow_reconnect=False, max_reconnect_attempts=0, connect_timeout=3)
+        client = await nats.connect(os.environ["NATS_URL"], user=user, password=os.environ["SESSION_TOKEN"],
+                                    error_cb=note, allow_reconnect=False, connect_timeout=3)
     except Exception as error:
-        return "refused"
-    return "in"
+        return [*said, str(error)]
+    await client.close()
+    return ["in"]
+async def main():
+    return [await enter(user) for user in (os.environ["SESSION_ID"], "{account}")]
 print(json.dumps(asyncio.run(main())))
 """
-    assert engine.python(two[0], program) == "refused"
+    itself, another = engine.python(two[0], program)
+    assert itself == ["in"]
+    assert any("authorization violation" in one.lower() for one in another), another
 
 
 async def test_it_reaches_no_database_no_port_of_the_host_and_no_metadata(
@@ -221,9 +247,9 @@ with socket.create_connection(("runyard", 3128), 5) as proxy:
 
 
 async def test_it_has_no_engine_no_privilege_and_no_other_sessions_files(
-    stack: "Stack", engine: "Engine", two: tuple[str, str]
+    stack: "Stack", engine: "Engine", two_of_each: tuple[str, str]
 ) -> None:
-    mine, other = two
+    mine, other = two_of_each
     program = f"""
 import glob, json, os
 socks = [one for one in ("/var/run/docker.sock", "/run/docker.sock", "/run/containerd") if os.path.exists(one)]
@@ -244,7 +270,7 @@ print(json.dumps({{"socks": socks, "caps": status["CapEff"].strip(), "bounding":
 
 
 async def test_no_provider_key_and_no_key_of_the_stack_is_anywhere_in_it(
-    stack: "Stack", engine: "Engine", two: tuple[str, str]
+    stack: "Stack", engine: "Engine", two_of_each: tuple[str, str]
 ) -> None:
     credentials = credentials_of(stack)
     secrets = {
@@ -281,7 +307,7 @@ for root in ("/agents", "/tmp", "/run", "/etc", "/app", "/home", "/root", "/var"
                 pass
 print(json.dumps(found))
 """
-    for session in two:
+    for session in two_of_each:
         assert engine.python(session, program) == []
 
 

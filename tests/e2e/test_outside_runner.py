@@ -114,6 +114,34 @@ async def test_a_program_on_a_websocket_is_a_runner(api: "Api", stack: "Stack", 
     assert "by socket" in [one.payload.get("textDelta") for one in events if one.type.endswith("delta")]
 
 
+async def test_what_a_container_says_on_its_websocket_is_seen_by_a_client_on_another(
+    api: "Api", stack: "Stack", token: str, repository: Path
+) -> None:
+    session, session_token = await outside(api, repository)
+    address = f"{stack.url.replace('http', 'ws', 1)}/ws/sessions/{session}"
+    client = websockets.connect(f"{address}?role=client&token={token}")
+    container = websockets.connect(f"{address}?role=container&token={session_token}")
+    async with client as seeing, container as saying:
+        run = await api.prompt(session, "Hello")
+        said: list[tuple[str, dict[str, Any]]] = [
+            ("run.started", {}),
+            ("ui.message.assistant.delta", {"textDelta": "from one socket to the other"}),
+            ("run.completed", {}),
+        ]
+        for number, (kind, payload) in enumerate(said):
+            await saying.send(json.dumps({"id": str(number), "type": kind, "payload": payload, "run_id": run}))
+        seen: list[dict[str, Any]] = []
+        async with asyncio.timeout(20):
+            while not seen or seen[-1]["type"] != "run.completed":
+                heard = json.loads(await seeing.recv())
+                if heard.get("event", {}).get("source") == "external.1":
+                    seen.append(heard["event"])
+    assert {(one["sessionId"], one["runId"]) for one in seen} == {(session, run)}
+    own = [one for one in seen if one["type"] in dict(said)]  # between them: how they are shown to people
+    assert [one["type"] for one in own] == [one for one, _ in said]
+    assert own[1]["payload"]["textDelta"] == "from one socket to the other"
+
+
 async def test_what_people_say_to_a_run_reaches_its_container(api: "Api", repository: Path) -> None:
     session, token = await outside(api, repository, approval_policy="on-request")
     box = Box(api.client, session, token)
