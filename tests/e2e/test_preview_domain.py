@@ -1,6 +1,7 @@
 """Previews below a domain of the installation's own."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +21,11 @@ DOMAIN = "shown.example.com"
 def stack(
     request: pytest.FixtureRequest, data_folder_of_module: Path, new_stack: Callable[..., "Stack"]
 ) -> Iterator["Stack"]:
-    processes = request.config.getoption("--stack") == "processes"
-    one = new_stack(data_folder_of_module, processes=processes, PREVIEW_DOMAIN=DOMAIN)
+    kind = request.config.getoption("--stack")
+    # A plain process's page is at its own container's loopback there, out of the gateway's reach.
+    composed = {"SANDBOX": "docker", "SANDBOX_PREVIEW_IMAGE": f"runyard/preview:{os.environ.get('TAG', 'latest')}"}
+    more = composed if kind == "compose" else {}
+    one = new_stack(data_folder_of_module, processes=kind == "processes", PREVIEW_DOMAIN=DOMAIN, **more)
     one.up()
     yield one
     one.down()
