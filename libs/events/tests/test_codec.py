@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runyard_events import Malformed, Scope, decode, encode, event_id, stamp
-from runyard_events.catalogue import BY_TYPE, AssistantDelta, RawReceived, ToolCall, Unknown
+from runyard_events.catalogue import BY_TYPE, AssistantDelta, RawReceived, SandboxRequested, ToolCall, Unknown
 from runyard_events.upcast import Upcaster, upcast
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -92,6 +92,18 @@ def test_upcasters_are_chained_from_the_stored_version_to_the_current_one() -> N
     assert upcast("t", 2, {"first": "a"}, current=3, upcasters=chain) == {"first": "a", "last": ""}
     with pytest.raises(Malformed):
         upcast("t", 3, {}, current=4, upcasters=chain)
+
+
+@pytest.mark.parametrize(
+    ("purpose", "reason"), [("run", "prompt"), ("user", "user"), ("recovery", "replaced"), ("pool", "pool")]
+)
+def test_a_container_of_former_times_was_requested_for_the_reason_that_its_purpose_names(
+    purpose: str, reason: str
+) -> None:
+    raw = json.loads(golden_path("sandbox.requested", 1).read_text())
+    event = decode(json.dumps({**raw, "payload": {**raw["payload"], "purpose": purpose}}).encode())
+    assert isinstance(event.payload, SandboxRequested)
+    assert (event.payload.purpose, event.payload.reason) == (purpose, reason)
 
 
 def test_an_event_has_the_same_id_however_often_it_is_stamped() -> None:

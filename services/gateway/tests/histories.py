@@ -109,9 +109,9 @@ def contained(epoch: int = 1) -> tuple[AnyPayload, ...]:
     """A session's container from the request until it runs."""
     name = f"runyard-0a1b2c3d-{epoch}"
     return (
-        SandboxRequested(epoch=epoch, method="docker", purpose="run"),
-        SandboxCreating(epoch=epoch, method="docker", name=name, image="runyard/runner:1"),
-        SandboxRunning(epoch=epoch, method="docker", name=name, native_id=f"c{epoch}", took_ms=210),
+        SandboxRequested(epoch=epoch, method="docker", purpose="run", reason="prompt"),
+        SandboxCreating(epoch=epoch, method="docker", name=name, image="runyard/runner:1", reason="prompt"),
+        SandboxRunning(epoch=epoch, method="docker", name=name, native_id=f"c{epoch}", took_ms=210, reason="prompt"),
     )
 
 

@@ -120,6 +120,7 @@ async def test_a_container_is_shown_as_its_events_tell_it(
         "native_id": "c2",
         "warm": False,
         "took_ms": 210,
+        "reason": "prompt",
     }
     one = (await api.get(f"/api/sessions/{session}")).json()
     assert one["container_status"] == "running"

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runyard_events.catalogue import (
+    SandboxCreating,
     SandboxError,
+    SandboxRequested,
     SandboxRules,
     SandboxRunning,
     SandboxStopped,
@@ -162,7 +164,9 @@ class Play:
             self.record(SandboxError(epoch=epoch, reason="exited", message="ended at once"))
 
     def running(self, name: str) -> None:
-        self.record(SandboxRunning(epoch=self.box.epoch, method="docker", name=name, native_id="n"))
+        self.record(
+            SandboxRunning(epoch=self.box.epoch, method="docker", name=name, native_id="n", reason=self.box.started_for)
+        )
 
     def change(self, name: str, **values: Any) -> None:
         self.containers[name] = replace(self.containers[name], **values)
@@ -365,6 +369,50 @@ def test_one_at_rest_whose_image_was_replaced_is_not_started_again() -> None:
     yard.act("prompt")
     yard.look()
     assert list(yard.containers) == [container_name(SESSION, 2)]
+
+
+def test_every_start_of_a_container_says_what_it_is_for() -> None:
+    yard = Play()
+
+    def said() -> list[tuple[str, str | None]]:
+        told = [one for one in yard.history if isinstance(one, SandboxRequested | SandboxCreating | SandboxRunning)]
+        yard.history.clear()
+        return [(one.TYPE.removeprefix("sandbox."), one.reason) for one in told]
+
+    def made(reason: str) -> list[tuple[str, str]]:
+        return [(what, reason) for what in ("requested", "creating", "running")]
+
+    yard.act("prompt")
+    yard.look()
+    assert said() == made("prompt")
+    yard.act("begin")
+    yard.act("kill")
+    yard.look()
+    assert said() == made("replaced")
+    yard.act("end")
+    yard.act("hour")
+    yard.look()
+    yard.act("prompt")
+    yard.look()
+    assert said() == [("requested", "prompt"), ("running", "prompt")]
+    assert (yard.box.status, yard.box.reason) == ("running", "prompt")
+    yard.act("begin")
+    yard.record(SandboxStopped(epoch=yard.box.epoch, reason="shutdown"))
+    yard.containers.clear()
+    yard.look()
+    assert said() == made("restarted")
+    yard.act("end")
+    yard.act("stop")
+    yard.look()
+    yard.change(container_name(SESSION, yard.box.epoch), outdated=True)
+    yard.act("create")
+    yard.look()
+    assert said() == [("requested", "user"), *made("renewed")]
+    yard.act("delete")
+    yard.look()
+    yard.act("create")
+    yard.look()
+    assert said() == made("user")
 
 
 @pytest.mark.parametrize("keeps_expiry", [True, False])

@@ -39,6 +39,8 @@ async def test_a_run_is_worked_on_in_a_container_of_its_session(yard: Yard) -> N
         await yard.ended(session_id, second)
 
     assert await yard.statuses(session_id) == ["requested", "creating", "running"]
+    running = (await yard.world.seen(session_id, "sandbox.running")).event.payload
+    assert (running.reason, running.warm) == ("prompt", False)
     (spec,) = yard.engine.specs
     assert (spec.name, spec.owner_id, spec.epoch) == (yard.name(session_id), session_id, 1)
     assert {mount.target for mount in spec.mounts} == {f"/workspaces/w/worktrees/{session_id}", "/agents"}
@@ -289,7 +291,8 @@ async def test_on_an_engine_that_cannot_pause_a_container_goes_on(yard: Yard) ->
         session_id = await yard.world.session()
         await yard.control(session_id, "create")
         assert (await yard.control(session_id, "pause")).ok
-        await yard.world.seen(session_id, "sandbox.running", count=2)
+        running = await yard.world.seen(session_id, "sandbox.running", count=2)
+    assert running.event.payload.reason == "cannot_pause"
     assert await yard.statuses(session_id) == ["requested", "creating", "running", "paused", "running"]
 
 
@@ -424,7 +427,8 @@ async def test_some_new_sessions_have_a_container_before_their_first_prompt(yard
         assert {one.owner_id for one in yard.engine.specs} == set(sessions[:2])
         # The first one is used: there is room for the one that found none.
         await yard.ended(sessions[0], await yard.world.prompt(sessions[0]))
-        assert (await yard.world.seen(sessions[2], "sandbox.running")).event.payload.warm
+        warm = (await yard.world.seen(sessions[2], "sandbox.running")).event.payload
+        assert (warm.warm, warm.reason) == (True, "pool")
         await yard.world.session()
         assert len(yard.engine.specs) == 3
 

@@ -19,11 +19,26 @@ def _prepared_at_its_path(payload: dict[str, Any]) -> dict[str, Any]:
     return {**payload, "folder": ""}
 
 
+_REASONS = {"run": "prompt", "user": "user", "recovery": "replaced", "pool": "pool"}
+
+
+def _requested_for_a_purpose(payload: dict[str, Any]) -> dict[str, Any]:
+    return {**payload, "reason": _REASONS.get(str(payload.get("purpose")))}
+
+
+def _without_a_reason(payload: dict[str, Any]) -> dict[str, Any]:
+    return {**payload, "reason": None}
+
+
 UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
     # Before there were sandboxes every run went to a process.
     ("run.dispatched", 1): _dispatched_to_a_process,
     # The path of an image's files was all that was said of where they are.
     ("preview.prepared", 1): _prepared_at_its_path,
+    # A request's purpose was all that was said of why a container is made.
+    ("sandbox.requested", 1): _requested_for_a_purpose,
+    ("sandbox.creating", 1): _without_a_reason,
+    ("sandbox.running", 1): _without_a_reason,
 }
 """By (type, version that it starts from)."""
 

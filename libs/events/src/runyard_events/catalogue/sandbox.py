@@ -17,6 +17,10 @@ Method = Literal["process", "docker", "dokploy", "kubernetes", "external"]
 """Where a run is worked on: beside the services, in a container of one of the provisioners, or at a
 container of somebody else that speaks our HTTP or WebSocket contract."""
 
+SandboxStart = Literal["prompt", "user", "pool", "replaced", "renewed", "restarted", "cannot_pause"]
+"""Why a container comes to be, or to run again: a run needs it; somebody asked for it; it is kept ready for a first
+prompt; the one before it failed or was lost; the one before it could not be started again, being too old or gone; its
+run goes on after a rest; its platform cannot pause it."""
 SandboxStop = Literal["idle", "user", "switched_off", "rules_changed", "archived", "expired", "shutdown"]
 SandboxFailure = Literal[
     "create_failed",
@@ -51,10 +55,12 @@ class SandboxRequested(Payload):
     """A container is needed; `purpose` says for what (`pool`: made before the session's first prompt)."""
 
     TYPE: ClassVar[str] = "sandbox.requested"
+    VERSION: ClassVar[int] = 2
     FAMILY: ClassVar[Family] = "sandbox"
     epoch: int
     method: Method
     purpose: Literal["run", "user", "recovery", "pool"]
+    reason: SandboxStart | None = None
     requested_by: str | None = None
 
 
@@ -62,17 +68,21 @@ class SandboxCreating(Payload):
     """The container is being made."""
 
     TYPE: ClassVar[str] = "sandbox.creating"
+    VERSION: ClassVar[int] = 2
     FAMILY: ClassVar[Family] = "sandbox"
     epoch: int
     method: Method
     name: str
     image: str | None = None
+    reason: SandboxStart | None = None
+    """As it was requested; None: said before reasons were."""
 
 
 class SandboxRunning(Payload):
     """The container runs; `took_ms` since it was asked for."""
 
     TYPE: ClassVar[str] = "sandbox.running"
+    VERSION: ClassVar[int] = 2
     FAMILY: ClassVar[Family] = "sandbox"
     epoch: int
     method: Method
@@ -81,6 +91,8 @@ class SandboxRunning(Payload):
     took_ms: int | None = None
     warm: bool = False
     """It came from the warm pool."""
+    reason: SandboxStart | None = None
+    """As it was requested, or why it goes on; None: said before reasons were."""
 
 
 class SandboxPaused(Payload):

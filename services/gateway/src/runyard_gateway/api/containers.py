@@ -45,7 +45,7 @@ class ContainerView(View):
                     "port": None,
                     "created_at": "2026-11-21T08:00:00Z",
                     "updated_at": "2026-11-21T08:00:01Z",
-                    "metadata": {"method": "docker", "epoch": 1, "warm": False, "took_ms": 210},
+                    "metadata": {"method": "docker", "epoch": 1, "warm": False, "took_ms": 210, "reason": "prompt"},
                 }
             ]
         }
@@ -59,7 +59,8 @@ class ContainerView(View):
     created_at: datetime
     updated_at: datetime
     metadata: dict[str, Any] = Field(
-        description="Whose it is, what runs it; why it does not run: `reason`, `message`, `exit_code`, `log_tail`."
+        description="Whose it is, what runs it, and why its status is what it is (`reason`); if it does not run, also "
+        "`message`, `exit_code`, `log_tail`."
     )
 
 

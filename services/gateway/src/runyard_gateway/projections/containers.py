@@ -53,13 +53,15 @@ def container_rows(stored: StoredEvent) -> list[Executable]:
 def _values(payload: _Told) -> dict[str, Any]:
     match payload:
         case SandboxRequested() as asked:
-            return {"status": "creating", "method": asked.method, **_UNHURT}
+            return {"status": "creating", "method": asked.method, **_UNHURT, "reason": asked.reason}
         case SandboxCreating() as made:
             values = {"method": made.method, "container_name": made.name, "image": made.image}
-            return {"status": "creating", **values, "native_id": None, "took_ms": None, "warm": False, **_UNHURT}
+            unknown = {"native_id": None, "took_ms": None, "warm": False}
+            return {"status": "creating", **values, **unknown, **_UNHURT, "reason": made.reason}
         case SandboxRunning() as running:
             values = {"method": running.method, "container_name": running.name, "native_id": running.native_id}
-            return {"status": "running", **values, "took_ms": running.took_ms, "warm": running.warm, **_UNHURT}
+            seen = {"took_ms": running.took_ms, "warm": running.warm}
+            return {"status": "running", **values, **seen, **_UNHURT, "reason": running.reason}
         case SandboxPaused() | SandboxStopped() | SandboxDeleted() as ended:
             return {**_UNHURT, "status": _AT_REST[type(ended)], "reason": ended.reason}
         case SandboxError() as failed:

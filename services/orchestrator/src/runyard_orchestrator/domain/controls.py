@@ -12,6 +12,7 @@ from runyard_events.catalogue import (
 from runyard_events.commands import SandboxAction
 from runyard_orchestrator.domain.facts import Refusal
 from runyard_orchestrator.domain.rules import EXTERNAL
+from runyard_orchestrator.domain.sandbox import FOR_GOOD
 from runyard_orchestrator.domain.situation import Situation
 
 Wish = tuple[Payload, ...] | Refusal
@@ -69,8 +70,9 @@ def _started(at: Situation, actor: str | None) -> Wish:
     if box.status in ("requested", "creating", "running"):
         return ()
     # One at rest is started again if it still can be, else it gets a successor; that shows when it is looked at.
-    epoch = box.epoch if box.status in ("paused", "stopped") and box.reason != "archived" else box.epoch + 1
-    return (SandboxRequested(epoch=epoch, method=at.installation.method, purpose="user", requested_by=actor),)
+    epoch = box.epoch if box.status in ("paused", "stopped") and box.reason not in FOR_GOOD else box.epoch + 1
+    method = at.installation.method
+    return (SandboxRequested(epoch=epoch, method=method, purpose="user", reason="user", requested_by=actor),)
 
 
 def _stopped(at: Situation) -> Wish:

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from runyard_events.catalogue import SandboxError, SandboxRequested
+from runyard_events.catalogue import SandboxError, SandboxRequested, SandboxStart
 from runyard_orchestrator.domain.situation import (
     FailRun,
     Patience,
@@ -71,13 +71,29 @@ def conclude(at: Situation, message: str) -> Step | None:
 
 def request(at: Situation, epoch: int) -> Record:
     """A container is needed: the one of this epoch."""
-    run = at.run
+    run, method, reason = at.run, at.installation.method, _reason(at, epoch)
     if run is None:
         before = "pool" if at.sandbox.status == "absent" else "user"
-        return Record(SandboxRequested(epoch=epoch, method=at.installation.method, purpose=before))
+        return Record(SandboxRequested(epoch=epoch, method=method, purpose=before, reason=reason))
     again = run.status != "dispatched" or at.sandbox.failures_since(_needed_since(at)) > 0
     purpose = "recovery" if again else "run"
-    return Record(SandboxRequested(epoch=epoch, method=at.installation.method, purpose=purpose))
+    return Record(SandboxRequested(epoch=epoch, method=method, purpose=purpose, reason=reason))
+
+
+def _reason(at: Situation, epoch: int) -> SandboxStart:
+    """Why a container is asked for now."""
+    box, run = at.sandbox, at.run
+    match box.status:
+        case "absent" if run is None:
+            return "pool"
+        case "error" if box.failures_since(_needed_since(at)):
+            return "replaced"
+        case "stopped" if run is not None and run.status != "dispatched":
+            return "restarted"
+        case "requested" | "stopped" if epoch > box.epoch:
+            return "renewed"
+        case _:
+            return "user" if run is None else "prompt"
 
 
 def _needed_since(at: Situation) -> datetime | None:

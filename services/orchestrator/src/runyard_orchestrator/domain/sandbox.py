@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Literal, cast
 
 from runyard_events.catalogue import (
     Method,
@@ -13,6 +13,7 @@ from runyard_events.catalogue import (
     SandboxPaused,
     SandboxRequested,
     SandboxRunning,
+    SandboxStart,
     SandboxStopped,
 )
 from runyard_orchestrator.domain.facts import Fact
@@ -21,6 +22,8 @@ SANDBOX_OWNER = "orchestrator.sandbox"
 """The source of the events of sandboxes."""
 
 SandboxStatus = Literal["absent", "requested", "creating", "running", "paused", "stopped", "error", "deleted"]
+FOR_GOOD = frozenset({"archived", "expired"})
+"""Stopped with one of these, a container is removed: it will not be started again."""
 IN_USE: frozenset[SandboxStatus] = frozenset({"requested", "creating", "running", "paused"})
 _REMEMBERED = 16
 
@@ -37,6 +40,7 @@ class Sandbox:
     image: str | None = None
     native_id: str | None = None
     reason: str | None = None
+    """Why its status is what it is."""
     message: str | None = None
     exit_code: int | None = None
     failed_at: tuple[datetime, ...] = ()
@@ -52,6 +56,11 @@ class Sandbox:
     """Where it was deleted last: what the agent knew before that is gone."""
     stream_seq: int = 0
     own_seq: int = 0
+
+    @property
+    def started_for(self) -> SandboxStart | None:
+        """While its container is asked for or being made: why. None: it is not, or nobody has said."""
+        return cast("SandboxStart | None", self.reason) if self.status in ("requested", "creating") else None
 
     def admits(self, epoch: int) -> bool:
         """Whether a container of this epoch is the session's own, so that its token opens anything."""
@@ -75,12 +84,14 @@ def evolve(sandbox: Sandbox, fact: Fact) -> Sandbox:
 def _changed(sandbox: Sandbox, fact: Fact) -> Sandbox | None:
     at, changed = fact.at, None
     match fact.payload:
-        case SandboxRequested(epoch=epoch, method=method, purpose=purpose):
-            changed = _requested(sandbox, epoch, method, purpose, at)
-        case SandboxCreating(epoch=epoch, name=name, image=image, method=method):
-            changed = _now(sandbox, "creating", at, epoch=epoch, method=method, name=name, image=image, epoch_at=at)
-        case SandboxRunning(epoch=epoch, name=name, native_id=native_id, method=method):
-            changed = _now(sandbox, "running", at, epoch=epoch, method=method, name=name, native_id=native_id)
+        case SandboxRequested() as asked:
+            changed = _requested(sandbox, asked, at)
+        case SandboxCreating(epoch=epoch, method=method, name=name, image=image, reason=reason):
+            made = {"epoch": epoch, "method": method, "name": name, "image": image}
+            changed = _now(sandbox, "creating", at, **made, epoch_at=at, reason=reason)
+        case SandboxRunning(epoch=epoch, method=method, name=name, native_id=native_id, reason=reason):
+            found = {"epoch": epoch, "method": method, "name": name, "native_id": native_id}
+            changed = _now(sandbox, "running", at, **found, reason=reason)
         case SandboxPaused(reason=reason):
             changed = _now(sandbox, "paused", at, reason=reason)
         case SandboxStopped(reason=reason):
@@ -95,15 +106,16 @@ def _changed(sandbox: Sandbox, fact: Fact) -> Sandbox | None:
     return changed
 
 
-def _requested(sandbox: Sandbox, epoch: int, method: Method, purpose: str, at: datetime) -> Sandbox:
-    same = epoch == sandbox.epoch
+def _requested(sandbox: Sandbox, asked: SandboxRequested, at: datetime) -> Sandbox:
+    same = asked.epoch == sandbox.epoch
     return _now(
         sandbox,
         "requested",
         at,
-        epoch=epoch,
-        method=method,
-        purpose=purpose,
+        epoch=asked.epoch,
+        method=asked.method,
+        purpose=asked.purpose,
+        reason=asked.reason,
         requested_at=at,
         name=sandbox.name if same else None,
         image=sandbox.image if same else None,

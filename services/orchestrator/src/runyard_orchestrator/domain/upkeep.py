@@ -10,7 +10,7 @@ from typing import Literal
 
 from runyard_events.catalogue import SandboxCreating, SandboxDeleted, SandboxError, SandboxStop, SandboxStopped
 from runyard_orchestrator.domain.recovery import after_failure, conclude, request, without_engine
-from runyard_orchestrator.domain.sandbox import IN_USE, Sandbox
+from runyard_orchestrator.domain.sandbox import FOR_GOOD, IN_USE, Sandbox
 from runyard_orchestrator.domain.situation import (
     Delete,
     Forget,
@@ -27,9 +27,6 @@ from runyard_orchestrator.domain.situation import (
     seconds_since,
 )
 from runyard_sandbox import Sandbox as Container
-
-_FOR_GOOD = frozenset({"archived", "expired"})
-"""Stopped with one of these, a container is removed: it will not be started again."""
 
 Desired = Literal["running", "paused", "stopped", "archived", "absent", "as_it_is"]
 
@@ -57,7 +54,7 @@ def _unoccupied(at: Situation, now: datetime, patience: Patience) -> Desired:
         case "running" | "paused":
             wanted = "stopped" if _stop_reason(at, now) else box.status
         case "stopped":
-            old = box.reason in _FOR_GOOD or seconds_since(box.changed_at, now) >= patience.archive_after
+            old = box.reason in FOR_GOOD or seconds_since(box.changed_at, now) >= patience.archive_after
             wanted = "archived" if old else "stopped"
     return wanted
 
@@ -144,7 +141,7 @@ def _requested(at: Situation, current: Container | None, now: datetime, patience
 def _outlived(at: Situation, current: Container | None, now: datetime, patience: Patience) -> Step | None:
     """Nobody works in it, and nobody will be able to."""
     box = at.sandbox
-    at_rest = box.status == "stopped" and box.reason not in _FOR_GOOD and current is not None
+    at_rest = box.status == "stopped" and box.reason not in FOR_GOOD and current is not None
     is_there = at_rest or box.status in ("running", "paused")
     if at.occupied or not is_there or not _is_expired(at, current, now, patience):
         return None
@@ -213,7 +210,7 @@ def _towards_rest(at: Situation, current: Container | None, now: datetime, *, ar
     box = at.sandbox
     if box.status != "stopped":
         return Record(SandboxStopped(epoch=box.epoch, reason=_stop_reason(at, now) or "idle"))
-    if archived and box.reason not in _FOR_GOOD:
+    if archived and box.reason not in FOR_GOOD:
         return Record(SandboxStopped(epoch=box.epoch, reason="archived"))
     if current is None:
         return None
@@ -249,6 +246,7 @@ def _create(at: Situation) -> Record:
             method=box.method,
             name=container_name(at.session_id, box.epoch),
             image=at.installation.image(at.runner_type),
+            reason=box.started_for,
         )
     )
 

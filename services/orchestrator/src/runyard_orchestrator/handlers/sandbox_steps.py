@@ -12,6 +12,7 @@ from runyard_events.catalogue import (
     RunError,
     SandboxError,
     SandboxRunning,
+    SandboxStart,
     SandboxStopped,
     UiRunError,
 )
@@ -141,7 +142,7 @@ class Steps:
                 raise
             except SandboxFault as error:
                 return await self._failed(key, at, error, cause)
-        return await self._came_up(key, at, container, cause)
+        return await self._came_up(key, at, container, cause, at.sandbox.started_for)
 
     async def _set_going(self, key: SessionKey, at: Situation, step: Start | Resume, cause: Cause) -> Sandbox:
         assert self._containers is not None  # noqa: S101 - as above
@@ -160,7 +161,8 @@ class Steps:
             return await self._failed(key, at, error, cause)
         if container is None or (isinstance(step, Resume) and at.sandbox.status == "running"):
             return at.sandbox
-        return await self._came_up(key, at, container, cause)
+        # One that nobody has asked for goes on for a run.
+        return await self._came_up(key, at, container, cause, at.sandbox.started_for or "prompt")
 
     async def _failed(self, key: SessionKey, at: Situation, error: SandboxFault, cause: Cause) -> Sandbox:
         """Whatever the engine's reason: tried again without end, the run would never end."""
@@ -176,10 +178,13 @@ class Steps:
         except NotSupported as error:
             logger.warning("sandbox.not_paused", session_id=key.session_id, error=str(error))
             container = await self._containers.provisioner.find(name)
-            return at.sandbox if container is None else await self._came_up(key, at, container, cause)
+            if container is not None:
+                return await self._came_up(key, at, container, cause, "cannot_pause")
         return at.sandbox
 
-    async def _came_up(self, key: SessionKey, at: Situation, container: Container, cause: Cause) -> Sandbox:
+    async def _came_up(
+        self, key: SessionKey, at: Situation, container: Container, cause: Cause, why: SandboxStart | None
+    ) -> Sandbox:
         box = at.sandbox
         if container.status not in ("running", "creating"):
             code = "" if container.exit_code is None else f" with code {container.exit_code}"
@@ -196,6 +201,7 @@ class Steps:
             native_id=container.native_id,
             took_ms=took,
             warm=box.purpose == "pool",
+            reason=why,
         )
         return await self._record(key, at, running, cause)
 
