@@ -1,7 +1,8 @@
 """YAML of a stranger's, as far as Compose files need it: bounded in size, depth and in what its aliases stand for.
 
 PyYAML's safe loader alone makes nothing but plain values, but merge keys (`<<`) copy what aliases stand for, again and
-again, and it reads `22:22` as a number, `on` as true, and of two same keys the last.
+again, and it reads `22:22` as a number, `on` as true, and of two same keys the last. Values that say their type
+themselves (`!!bool x`) make it raise anything.
 """
 
 import re
@@ -16,7 +17,11 @@ from runyard_orchestrator.domain.compose.model import NotServed
 MOST_BYTES = 128 * 1024
 _MOST_DEPTH = 40
 _MOST_NODES = 20_000
-"""With every alias counted as what it stands for."""
+"""With every alias counted as what it stands for, and a text as more the longer it can become."""
+_TEXT = 64
+"""Characters of a text that count as one node."""
+_WITH_VARIABLES = 40
+"""Nodes that a text counts for beside its own length where its variables may make it longer."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -28,6 +33,11 @@ class _Loader(yaml.SafeLoader):
         },
         "<": [("tag:yaml.org,2002:merge", re.compile(r"^<<$"))],
     }
+
+    yaml_constructors = {
+        f"tag:yaml.org,2002:{kind}": yaml.SafeLoader.yaml_constructors[f"tag:yaml.org,2002:{kind}"]
+        for kind in ("str", "seq", "map", "null")
+    } | {None: yaml.SafeLoader.yaml_constructors[None]}
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """A mapping, in which no key is said twice."""
@@ -78,8 +88,14 @@ def _weigh(text: str) -> None:
             if anchor is not None:
                 weights[anchor] = total - before
         elif isinstance(event, yaml.ScalarEvent):
-            total += 1
+            weight = _weight(event.value)
+            total += weight
             if event.anchor is not None:
-                weights[event.anchor] = 1
+                weights[event.anchor] = weight
         if len(begun) > _MOST_DEPTH or total > _MOST_NODES:
             raise NotServed("The compose file is deeper, or with its aliases larger, than anybody's.")
+
+
+def _weight(text: str) -> int:
+    text.encode()  # an escape can say half a character, which nothing can be told of
+    return 1 + len(text) // _TEXT + (_WITH_VARIABLES if "$" in text else 0)

@@ -18,7 +18,7 @@ _TOP = frozenset({"services", "volumes", "networks", "secrets", "configs", "name
 _PAGES = ("web", "frontend", "app", "www", "site", "ui", "client")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TAKEN = frozenset({PROXY_NAME, "localhost"})
-"""Names that mean something else in every container."""
+"""Names that mean something else in every container, however they are written."""
 MOST_BESIDE = 3
 """Services that a page may need: as many as the smallest network has addresses for."""
 
@@ -52,7 +52,7 @@ def parse(text: str, known: Mapping[str, str], *, folder: str = "", wanted: str 
     services, top = _mapping(whole, "services"), {key: _mapping(whole, key) for key in ("networks", "volumes")}
     values = {name: Value(name, "", raw, known) for name, raw in services.items()}
     for name, value in values.items():
-        if not _NAME.fullmatch(name) or name in _TAKEN:
+        if not _NAME.fullmatch(name) or name.lower() in _TAKEN:
             raise NotServed(f"{name[:100]!r} cannot be the name of a service in a preview.")
         value.fields()
     page = wanted if wanted is not None else _page(values)
@@ -82,6 +82,8 @@ def _start(  # noqa: PLR0917 - it goes down into what is needed
         raise NotServed(f"Service {name}, `depends_on`: it needs itself, by way of {', '.join(above)}.")
     if name in order:
         return
+    if len(above) > MOST_BESIDE:
+        raise NotServed(f"Service {above[0]} needs more than the {MOST_BESIDE} others that a preview has room for.")
     service = service_of(values[name], folder, top)
     for needed, condition in service.needs.items():
         if needed not in values:

@@ -17,7 +17,8 @@ PASSED_OVER = frozenset(
         *("blkio_config", "cpu_count", "cpu_percent", "cpu_period", "cpu_quota", "cpu_rt_period", "cpu_rt_runtime"),
         *("cpu_shares", "cpus", "cpuset", "deploy", "mem_limit", "mem_reservation", "mem_swappiness", "memswap_limit"),
         *("oom_kill_disable", "oom_score_adj", "pids_limit", "shm_size", "ulimits"),
-        # A preview's containers are at least as hard already, have an init, and are of the engine's own platform.
+        # A preview's containers are as hard already but for their roots, which end with them; they have an init, and
+        # are of the engine's own platform.
         *("cap_drop", "init", "platform", "read_only"),
         # Its files are watched by nobody: a restart shows what has changed.
         "develop",
@@ -44,7 +45,10 @@ _IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._/:-]{0,300}(?:@sha256:[0-9a-f]{64})
 _TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _PORT = re.compile(r"(?:(?:\[[0-9a-fA-F:]*\]|[0-9.]*):)?(?:[0-9-]*:)?([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp))?")
 _HIGHEST = 65535
+_MOST_ENV_FILES = 10
 _STARTED: Condition = "service_started"
+_LEAST_INTERVAL = 1.0
+"""Seconds. Each look is the engine's work, which no limit of the container's holds."""
 
 
 def service_of(whole: Value, folder: str, top: Mapping[str, Mapping[str, Any]]) -> Service:
@@ -152,7 +156,9 @@ def _build(value: Value, folder: str) -> ImageBuild:
 
 def _env_files(value: Value, folder: str) -> tuple[EnvFile, ...]:
     found: list[EnvFile] = []
-    for one in value.one_or_more():
+    if len(files := value.one_or_more()) > _MOST_ENV_FILES:
+        value.refuse(f"more than {_MOST_ENV_FILES} files.")
+    for one in files:
         if not isinstance(one.raw, dict):
             found.append(EnvFile(one.path(folder)))
             continue
@@ -236,7 +242,7 @@ def _check(value: Value) -> Check | None:
             test.refuse("a line, or a list that begins with CMD or CMD-SHELL, is expected here.")
     return Check(
         words,
-        every=said["interval"].seconds() if "interval" in said else 30,
+        every=max(_LEAST_INTERVAL, said["interval"].seconds()) if "interval" in said else 30,
         timeout=said["timeout"].seconds() if "timeout" in said else 30,
         retries=said["retries"].number(1000) if "retries" in said else 3,
         start=said["start_period"].seconds() if "start_period" in said else 0,

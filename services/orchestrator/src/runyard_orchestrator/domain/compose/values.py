@@ -13,6 +13,8 @@ from runyard_orchestrator.domain.compose.variables import interpolated
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:us|ms|s|m|h))+")
 _PIECE = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
+_LONGEST_SECONDS = 86_400
+_LONGEST_MESSAGE = 500
 _OURS = ("/proc", "/sys", "/dev", "/run/secrets")
 """Below these nothing of a project's own is put."""
 
@@ -33,7 +35,9 @@ class Value:
 
     def refuse(self, why: str) -> NoReturn:
         """Says what is wrong with it."""
-        raise NotServed(f"Service {self.service}, `{self.key}`: {why}")
+        if len(why) > _LONGEST_MESSAGE:
+            why = f"{why[:_LONGEST_MESSAGE]} [...]"
+        raise NotServed(f"Service {self.service}, `{self.key[:_LONGEST_MESSAGE]}`: {why}")
 
     def inner(self, key: str, raw: Any) -> "Value":
         """A part of it."""
@@ -75,7 +79,10 @@ class Value:
         found = self.text()
         if not _DURATION.fullmatch(found):
             self.refuse(f"a duration like 1m30s is expected here, not {found!r}.")
-        return sum(float(piece[1]) * _SECONDS[piece[2]] for piece in _PIECE.finditer(found))
+        seconds = sum(float(piece[1]) * _SECONDS[piece[2]] for piece in _PIECE.finditer(found))
+        if seconds > _LONGEST_SECONDS:
+            self.refuse("nobody waits longer than a day.")
+        return seconds
 
     def items(self) -> "list[Value]":
         """The values of a list."""

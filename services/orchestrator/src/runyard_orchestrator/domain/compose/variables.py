@@ -9,6 +9,7 @@ _LONGEST = 32 * 1024
 _MOST_DEPTH = 10
 _MOST_VARIABLES = 2000
 _MOST_LINES = 200
+_MOST_CHARACTERS = 1024 * 1024
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEY = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*(?:[=:]\s*(.*))?$", re.DOTALL)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$$"}
@@ -29,7 +30,7 @@ def variables(text: str, known: Mapping[str, str]) -> dict[str, str]:
     Raises:
         NotServed: it is malformed, or larger than anybody's.
     """
-    found: dict[str, str] = {}
+    found, total = dict[str, str](), 0
     lines = iter(text.lstrip("\ufeff").splitlines())
     for line in lines:
         stripped = line.strip()
@@ -44,8 +45,9 @@ def variables(text: str, known: Mapping[str, str]) -> dict[str, str]:
                 found[name] = known[name]
             continue
         found[name] = _value(value, lambda: next(lines, None), {**known, **found})
-        if len(found) > _MOST_VARIABLES:
-            raise NotServed("A file of variables has more of them than anybody's.")
+        total += len(found[name])
+        if len(found) > _MOST_VARIABLES or total > _MOST_CHARACTERS:
+            raise NotServed("A file of variables has more or longer ones than anybody's.")
     return found
 
 

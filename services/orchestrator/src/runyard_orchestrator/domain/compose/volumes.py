@@ -8,6 +8,8 @@ from runyard_orchestrator.domain.compose.model import Bind
 from runyard_orchestrator.domain.compose.values import Value, says_no
 
 _MODES = frozenset({"rw", "ro", "z", "Z", "cached", "delegated", "consistent"})
+_MOST_PLACES = 30
+"""Each is a mount that the engine makes."""
 _TEMPORARY = "/tmp"  # noqa: S108 - inside, where it is empty and in memory anyway
 
 
@@ -36,7 +38,11 @@ def places_of(volumes: Value | None, tmpfs: Value | None, folder: str, named: Ma
         NotServed: something of the host's, or of another project's.
     """
     binds, fresh, scratch = dict[str, Bind](), dict[str, None](), dict[str, None]()
-    for value in volumes.items() if volumes else ():
+    asked = volumes.items() if volumes else []
+    memory = tmpfs.one_or_more() if tmpfs else []
+    if len(asked) + len(memory) > _MOST_PLACES:
+        (volumes or tmpfs or asked[0]).refuse(f"a preview's container has no more than {_MOST_PLACES} places.")
+    for value in asked:
         kind, source, target, read_only = _long(value) if isinstance(value.raw, dict) else _short(value)
         place = target.place()
         if place == _TEMPORARY and kind != "bind":
@@ -49,7 +55,7 @@ def places_of(volumes: Value | None, tmpfs: Value | None, folder: str, named: Ma
             if source is not None:
                 _own(source, named)
             scratch[place] = None
-    for value in tmpfs.one_or_more() if tmpfs else ():
+    for value in memory:
         target = value.text().partition(":")[0]
         if target != _TEMPORARY:
             scratch[Value(value.service, value.key, target.replace("$", "$$"), {}).place()] = None
