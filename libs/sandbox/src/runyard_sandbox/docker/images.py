@@ -1,6 +1,6 @@
 """Images of projects' own Dockerfiles, built by the engine on a network of ours.
 
-They have no names, only labels: nobody can begin an image of his own with somebody else's. A step of a build
+They have no names, only labels, and nothing is built of images without a name (`ancestry`). A step of a build
 runs as whom the Dockerfile says, root at first, with the engine's default capabilities; what holds it is the
 network, on which there is nothing but the proxy, and the limits.
 """
@@ -17,6 +17,7 @@ from typing import IO, Final
 import structlog
 
 from runyard_sandbox.builds import Build, BuildFailed, Image
+from runyard_sandbox.docker.ancestry import of_named_images
 from runyard_sandbox.docker.context import pack
 from runyard_sandbox.docker.engine import Engine, Json, Refused, labelled, part
 from runyard_sandbox.docker.labels import EPOCH, IMAGE, OURS, OWNER, PART, SANDBOX, TENANT, epoch_of, of_kind
@@ -63,7 +64,7 @@ class Images:
             async with self._around.lent(order.tenant_id, order.owner_id, order.epoch) as slot:
                 told = self._streams.build(self._arguments(order, dockerfile, slot), _chunks(context))
                 async with contextlib.aclosing(told) as steps:
-                    async for line in _lines(steps, seen):
+                    async for line in _lines(of_named_images(steps, self._engine), seen):
                         last.append(line)
                         yield line
             is_built = True
