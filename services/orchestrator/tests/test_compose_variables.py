@@ -76,3 +76,8 @@ def test_variables_that_grow_with_each_line_are_refused() -> None:
 @given(st.text("ab$ {}\\'\"#\n", max_size=30))
 def test_what_is_written_with_doubled_dollars_comes_out_as_it_was(text: str) -> None:
     assert interpolated(text.replace("$", "$$"), ENV) == text
+
+
+def test_a_file_s_variables_are_not_made_large_by_one_another() -> None:
+    with pytest.raises(NotServed, match="longer"):
+        variables("A=" + "a" * 30_000 + "\n" + "".join(f"B{n}=x$A\n" for n in range(100)), {})

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from runyard_orchestrator.adapters import preview_specs
 from runyard_orchestrator.adapters.preview_boxes import PreviewBoxes
 from runyard_orchestrator.adapters.preview_images import PreviewImages
 from runyard_orchestrator.adapters.preview_projects import compose_project
 from runyard_orchestrator.adapters.preview_specs import Made
 from runyard_orchestrator.adapters.way_out import WayOut
-from runyard_orchestrator.domain.compose import NotServed
+from runyard_orchestrator.domain.compose import NotServed, Service
 from runyard_orchestrator.domain.preview import Preview
 from runyard_orchestrator.store.previews import PreviewKey
 from runyard_sandbox.builds import Build, BuildFailed, Image
@@ -233,3 +234,9 @@ async def test_what_is_no_text_or_too_large_is_refused(yard: Yard, content: byte
     (yard.path / "compose.yaml").write_bytes(content)
     with pytest.raises(NotServed, match=r"compose\.yaml is"):
         await compose_project(str(yard.path), "", None)
+
+
+@pytest.mark.parametrize("port", ["0" * 5000, "000080" + "9" * 5000, "70000", "x"])
+def test_a_port_that_is_none_is_not_taken_from_the_variables(port: str) -> None:
+    service = Service(name="web", build=None, image="x", environment={"PORT": port})
+    assert preview_specs.page_port(service, Image("sha256:1", None, ())) is None

@@ -102,7 +102,7 @@ def _of_image(  # noqa: PLR0917 - a container, and which
 ) -> Spec:
     """A service's container; `number` is its own among those that the page needs, 0 the page's."""
     name, image = preview.container_name or "", made.images[service.name]
-    at = {} if number else _at(preview, _page_port(service, image))
+    at = {} if number else _at(preview, page_port(service, image))
     mounts = [mount for one in service.binds for mount in _mounts(preview.path or "", one.target, one.read_only)]
     return Spec(
         name=part_name(name, number) if number else name,
@@ -139,14 +139,14 @@ def _health(check: Check) -> Health:
     )
 
 
-def _page_port(service: Service, image: Image) -> int | None:
+def page_port(service: Service, image: Image) -> int | None:
     """The first port that the service names, else the only one that its image does, else what it is told itself."""
     if service.ports:
         return service.ports[0]
     if len(image.ports) == 1:
         return image.ports[0]
     said = service.environment.get("PORT", "")
-    return int(said) if said.isascii() and said.isdigit() and 0 < int(said[:6]) <= _HIGHEST_PORT else None
+    return int(said) if said.isascii() and said.isdigit() and len(said) < 6 and 0 < int(said) <= _HIGHEST_PORT else None  # noqa: PLR2004
 
 
 def _at(preview: Preview, port: int | None = None) -> dict[str, str]:
