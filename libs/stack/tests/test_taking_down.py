@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from runyard_sandbox import EngineAway, docker
+from runyard_sandbox import EngineAway, SandboxFault, docker
+from runyard_sandbox.docker.engine import Refused
 from runyard_stack.accounts import NATS_USERS
 from runyard_stack.cli import lifecycle
 from runyard_stack.credentials import load_credentials
@@ -57,9 +58,12 @@ def test_where_there_has_never_been_a_stack_nothing_is_made(free_layout: Layout,
     assert not free_layout.agents.exists()
 
 
-async def test_an_engine_that_is_away_is_told_with_what_shows_the_containers(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fault", [EngineAway("no engine"), Refused(500, "its disk is broken")])
+async def test_an_engine_that_cannot_be_asked_is_told_with_what_shows_the_containers(
+    fault: SandboxFault, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def away(*_: object, **__: object) -> int:
-        raise EngineAway("no engine")
+        raise fault
 
     monkeypatch.setattr(docker, "clear_engine", away)
     removed, problem = await leave_no_sandboxes("abc", {})

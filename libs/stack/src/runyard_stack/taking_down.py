@@ -27,12 +27,12 @@ async def leave_no_sandboxes(installation: str, environment: Mapping[str, str]) 
 
     Files and threads are in the data folder, so nothing is lost with a container.
     """
-    from runyard_sandbox import EngineAway  # noqa: PLC0415 - the Docker SDK is slow to import
+    from runyard_sandbox import SandboxFault  # noqa: PLC0415 - the Docker SDK is slow to import
     from runyard_sandbox.docker import clear_engine  # noqa: PLC0415
 
     try:
         async with asyncio.timeout(REMOVE_SECONDS):
             return await clear_engine(installation, environment.get("DOCKER_HOST"), keep_images=True), ""
-    except (EngineAway, TimeoutError) as error:
+    except (SandboxFault, TimeoutError) as error:
         remedy = f"docker ps --filter label=runyard.installation={installation}"
         return 0, f"Containers of sessions may still run ({error or 'no time left'}); see: {remedy}"
