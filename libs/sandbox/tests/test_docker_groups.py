@@ -1,5 +1,6 @@
 """Several containers of one owner on one network of a real engine."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -84,3 +85,10 @@ async def test_a_network_has_room_for_four_and_what_is_too_much_leaves_nothing(h
     with pytest.raises(ProvisionFailed, match="no room for 5"):
         await here.run("many", group="many", alias="a", neighbours=("a", "b", "c", "d", "e"))
     assert len(left(here.settings.installation)) <= len(before)
+
+
+async def test_of_two_who_make_the_same_at_once_the_slower_leaves_no_network(here: World) -> None:
+    await asyncio.gather(*(here.run("same", group="same", alias="a", neighbours=("a",)) for _ in range(2)))
+    await here.provisioner.delete(f"{here.settings.installation}-same")
+    networks = [one for one in left(here.settings.installation) if "-10.214." in one]
+    assert len(networks) <= 1  # the one kept ready

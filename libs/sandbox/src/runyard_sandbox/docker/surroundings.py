@@ -102,9 +102,10 @@ class Surroundings:
     async def take_back(self, name: str, network: str | None, group: str | None = None) -> None:
         """What a container had that is gone; the network of a group only with the last of it."""
         self._pages.close(name)
-        if group is not None and _of_group(await self._engine.containers(self._filter), group):
+        if network is None:
             return
-        if network is not None:
+        # Whoever came too late for his group has taken a network that the group is not on.
+        if group is None or network not in _networks_of(await self._engine.containers(self._filter)):
             await self._networks.give_back(network)
 
     async def follow(self, summaries: Sequence[Json]) -> None:
