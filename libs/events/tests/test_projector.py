@@ -82,7 +82,7 @@ async def test_rows_follow_the_log_and_readers_can_wait_for_their_own_write(
     task = asyncio.create_task(one.run())
     for _ in range(20):
         sequence = await writer.append(AssistantDelta(text_delta="x"))
-        assert await one.reached(sequence)
+        assert await one.reached(sequence, timeout=30)
     task.cancel()
 
     assert await projected(sessions) == list(range(1, 21))
@@ -95,7 +95,7 @@ async def test_two_replicas_apply_each_event_once(
     tasks = [asyncio.create_task(one.run()) for one in replicas]
     sequence = await writer.write([writer.stamp(AssistantDelta(text_delta="x")) for _ in range(300)])
     for one in replicas:
-        assert await one.reached(sequence)
+        assert await one.reached(sequence, timeout=30)
     for task in tasks:
         task.cancel()
 
@@ -109,7 +109,7 @@ async def test_a_restart_goes_on_behind_the_checkpoint(
         one = projector(event_log, nats_client, sessions)
         task = asyncio.create_task(one.run())
         sequence = await writer.write([writer.stamp(AssistantDelta(text_delta="x")) for _ in range(50)])
-        assert await one.reached(sequence)
+        assert await one.reached(sequence, timeout=30)
         task.cancel()
 
     assert await projected(sessions) == list(range(1, 151))
@@ -122,7 +122,7 @@ async def test_one_bad_event_is_buried_and_the_others_go_on(
     sequence = await writer.write([writer.stamp(AssistantDelta(text_delta=each)) for each in texts])
     one = projector(event_log, nats_client, sessions)
     task = asyncio.create_task(one.run())
-    assert await one.reached(sequence)
+    assert await one.reached(sequence, timeout=30)
     task.cancel()
 
     assert await projected(sessions) == [1, 2, 4]
@@ -159,7 +159,7 @@ async def test_while_the_database_cannot_take_rows_no_event_is_passed_over(
     assert one.position == 0
     async with sessions() as session, session.begin():
         await session.execute(text("drop trigger full_disk on rows"))
-    assert await one.reached(sequence)
+    assert await one.reached(sequence, timeout=30)
     task.cancel()
 
     assert await projected(sessions) == [1, 2]
@@ -176,7 +176,7 @@ async def test_while_all_connections_are_taken_no_event_is_passed_over(
         sequence = await writer.write([writer.stamp(AssistantDelta(text_delta="x")) for _ in range(2)])
         assert not await one.reached(sequence, timeout=0.5)
         assert not task.done()
-    assert await one.reached(sequence)
+    assert await one.reached(sequence, timeout=30)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await narrow.dispose()
@@ -190,7 +190,7 @@ async def test_a_dropped_projection_is_rebuilt_from_the_log(
     sequence = await writer.write([writer.stamp(AssistantDelta(text_delta="x")) for _ in range(100)])
     one = projector(event_log, nats_client, sessions)
     task = asyncio.create_task(one.run())
-    assert await one.reached(sequence)
+    assert await one.reached(sequence, timeout=30)
     task.cancel()
     before = await projected(sessions)
     async with sessions() as session, session.begin():
