@@ -34,6 +34,8 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """The engine paints what a step prints to its standard error."""
 _LAST_LINES = 60
 _CLEAR_SECONDS = 20
+_LONGEST_NUMBER = 10
+"""Of a user, in digits."""
 _CLOCKS = timedelta(seconds=2)
 _log = structlog.get_logger()
 
@@ -95,7 +97,7 @@ class Images:
             raise BuildFailed(f"The image has labels that only Runyard gives: {', '.join(sorted(foreign))[:200]}.")
         return Image(
             str(data["Id"]),
-            _user(str(config.get("User") or "")),
+            user_named(str(config.get("User") or "")),
             _ports(part(config, "ExposedPorts")),
             entrypoint=tuple(config.get("Entrypoint") or ()),
             command=tuple(config.get("Cmd") or ()),
@@ -201,14 +203,15 @@ async def _lines(steps: AsyncIterator[Json], seen: dict[str, None]) -> AsyncIter
         yield held
 
 
-def _user(named: str) -> str | None:
+def user_named(named: str) -> str | None:
+    """`uid:gid` of what an image says; None: a name, root, or nothing that is a number."""
     uid, _, gid = named.partition(":")
     gid = gid or uid
     return f"{uid}:{gid}" if _is_no_root(uid) and _is_no_root(gid) else None
 
 
 def _is_no_root(number: str) -> bool:
-    return number.isascii() and number.isdigit() and int(number) != 0
+    return number.isascii() and number.isdigit() and len(number) <= _LONGEST_NUMBER and int(number) != 0
 
 
 def _ports(exposed: Json) -> tuple[int, ...]:
