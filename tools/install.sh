@@ -55,7 +55,8 @@ find_uv() {
 
 packages() { printf '%s\n' libs/*/pyproject.toml services/*/pyproject.toml; }
 
-stamp() { cat requirements.lock pyproject.toml $(packages) tools/install.sh | sha256sum | cut -d' ' -f1; }
+# With the folder's name: the packages of a checkout that was moved or copied lead to where it had been.
+stamp() { { pwd; cat requirements.lock pyproject.toml $(packages) tools/install.sh; } | sha256sum | cut -d' ' -f1; }
 
 main() {
     local wanted python uv started=$SECONDS editable=() file
