@@ -204,6 +204,10 @@ class Telemetry:
                 told = now
                 with contextlib.suppress(EventError):
                     await self._reports.say(scope, measured(now))
+        if watched.stats is not None and watched.stats is not told:
+            # What it leaves is told however soon it comes after the last measures.
+            with contextlib.suppress(EventError):
+                await self._reports.say(scope, measured(watched.stats))
 
     async def _listen(self, scope: Scope, watched: _Watched) -> None:
         gathered = _Gathered()
