@@ -28,6 +28,9 @@ def from_inspection(data: Json, page_address: str) -> Sandbox:
     state: Json = data["State"]
     labels = part(data, "Config", "Labels")
     at_rest = state["Status"] in {"exited", "dead"}
+    health = part(state, "Health")
+    # Of one that was paused the engine says "unhealthy" until it has looked again, though no look has failed.
+    is_judged = health.get("Status") != "unhealthy" or bool(health.get("FailingStreak", 1))
     return _sandbox(
         name=str(data["Name"]).removeprefix("/"),
         native_id=str(data["Id"]),
@@ -35,7 +38,7 @@ def from_inspection(data: Json, page_address: str) -> Sandbox:
         labels=labels,
         exit_code=int(state["ExitCode"]) if at_rest else None,
         out_of_memory=bool(state.get("OOMKilled")),
-        healthy=_healthy(str(part(state, "Health").get("Status", "none"))),
+        healthy=_healthy(str(health.get("Status", "none"))) if is_judged else None,
         created_at=stamp(str(data["Created"])),
         page_address=page_address,
     )
