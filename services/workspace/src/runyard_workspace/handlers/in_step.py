@@ -10,6 +10,8 @@ from runyard_events.errors import EventError
 from runyard_workspace.handlers.syncs import Fetches
 from runyard_workspace.store import InUse, workspaces_in_use
 
+AT_ONCE = 4
+"""So that a remote that hangs holds up few others."""
 LONGEST_SECONDS = 3600.0
 """Between two tries at a remote that does not answer or lets nobody in."""
 _log = get_logger(__name__)
@@ -24,7 +26,7 @@ class _Turn:
 
 
 class InStep:
-    """Fetches every workspace that has files of sessions, one after the other, as often as `seconds` says.
+    """Fetches every workspace that has files of sessions, a few at a time, as often as `seconds` says.
 
     A remote that fails is left alone for longer each time. Sessions stay where they are; those that are opened
     from now on begin at what was fetched, and previews of a branch follow it.
@@ -50,9 +52,14 @@ class InStep:
         async with self._database.session() as session:
             in_use = await workspaces_in_use(session)
         self._turns = {one.workspace: self._turns.get(one.workspace, _Turn(0, self._seconds)) for one in in_use}
-        for one in in_use:
-            if self._turns[one.workspace].due <= time.monotonic():
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def take_turn(one: InUse) -> None:
+            async with slots:
                 self._turns[one.workspace] = self._next(one, came=await self._fetch(one))
+
+        now = time.monotonic()
+        await asyncio.gather(*(take_turn(one) for one in in_use if self._turns[one.workspace].due <= now))
 
     async def _fetch(self, one: InUse) -> bool:
         try:
