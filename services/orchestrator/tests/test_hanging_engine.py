@@ -44,4 +44,6 @@ async def test_a_container_that_the_engine_hangs_with_is_replaced_by_one(
         *("requested", "creating", "error"),
         *("requested", "creating", "running"),
     ]
-    assert len(yard.runner.starts) == 1
+    # Its command may come twice, where the first waited long for a container: the run begins once.
+    types = await yard.world.types(session_id, run_id)
+    assert [one for one in types if one in ("run.started", "run.resumed")] == ["run.started"]
