@@ -55,7 +55,7 @@ def test_how_it_ended() -> None:
 
 @pytest.mark.parametrize(
     ("words", "healthy"),
-    [("Up 3 s", None), ("Up 3 s (healthy)", True), ("Up 3 s (unhealthy)", False), ("Up (health: starting)", None)],
+    [("Up 3 s", None), ("Up 3 s (healthy)", True), ("Up (health: starting)", None)],
 )
 def test_a_line_of_the_list_says_enough_of_a_running_one(words: str, healthy: bool | None) -> None:  # noqa: FBT001
     line = {"Id": "abc", "Names": ["/n"], "State": "running", "Status": words, "Created": 1, "Labels": LABELS}
@@ -63,6 +63,27 @@ def test_a_line_of_the_list_says_enough_of_a_running_one(words: str, healthy: bo
     assert found is not None
     assert (found.healthy, found.owner_id) == (healthy, "o")
     assert from_summary(line | {"State": "exited"}, "h") is None
+    assert from_summary(line | {"Status": "Up 3 s (unhealthy)"}, "h") is None
+
+
+@pytest.mark.parametrize(
+    ("health", "healthy"),
+    [
+        ({"Status": "unhealthy", "FailingStreak": 4}, False),
+        ({"Status": "unhealthy", "FailingStreak": 3}, None),
+        ({"Status": "unhealthy", "FailingStreak": 0}, None),
+        ({"Status": "starting", "FailingStreak": 3}, None),
+        ({"Status": "healthy", "FailingStreak": 0}, True),
+        (None, None),
+    ],
+)
+def test_one_that_was_paused_is_not_taken_for_one_that_fails(
+    health: dict[str, Any] | None,
+    healthy: bool | None,  # noqa: FBT001
+) -> None:
+    data = inspection(Health=health)
+    data["Config"]["Healthcheck"] = {"Retries": 4}
+    assert from_inspection(data, "h").healthy is healthy
 
 
 @pytest.mark.parametrize(("state", "status"), [("created", "creating"), ("paused", "paused"), ("running", "running")])

@@ -28,9 +28,6 @@ def from_inspection(data: Json, page_address: str) -> Sandbox:
     state: Json = data["State"]
     labels = part(data, "Config", "Labels")
     at_rest = state["Status"] in {"exited", "dead"}
-    health = part(state, "Health")
-    # Of one that was paused the engine says "unhealthy" until it has looked again, though no look has failed.
-    is_judged = health.get("Status") != "unhealthy" or bool(health.get("FailingStreak", 1))
     return _sandbox(
         name=str(data["Name"]).removeprefix("/"),
         native_id=str(data["Id"]),
@@ -38,25 +35,24 @@ def from_inspection(data: Json, page_address: str) -> Sandbox:
         labels=labels,
         exit_code=int(state["ExitCode"]) if at_rest else None,
         out_of_memory=bool(state.get("OOMKilled")),
-        healthy=_healthy(str(health.get("Status", "none"))) if is_judged else None,
+        healthy=_healthy(part(state, "Health"), part(data, "Config", "Healthcheck")),
         created_at=stamp(str(data["Created"])),
         page_address=page_address,
     )
 
 
 def from_summary(data: Json, page_address: str) -> Sandbox | None:
-    """From one line of the list; None when it does not say enough (how something ended)."""
-    if data["State"] not in _SAYS_ENOUGH:
+    """From one line of the list; None when it does not say enough (how something ended, or why it is unhealthy)."""
+    words = str(data.get("Status", ""))
+    if data["State"] not in _SAYS_ENOUGH or "unhealthy" in words:
         return None
     labels = part(data, "Labels")
-    words = str(data.get("Status", ""))
-    health = next((word for word in ("unhealthy", "starting", "healthy") if word in words), "none")
     return _sandbox(
         name=str(data["Names"][0]).removeprefix("/"),
         native_id=str(data["Id"]),
         status=_STATUSES[data["State"]],
         labels=labels,
-        healthy=_healthy(health),
+        healthy=True if "healthy" in words else None,
         created_at=datetime.fromtimestamp(int(data["Created"]), UTC),
         page_address=page_address,
     )
@@ -126,8 +122,11 @@ def _sandbox(
     )
 
 
-def _healthy(word: str) -> bool | None:
-    return {"healthy": True, "unhealthy": False}.get(word)
+def _healthy(health: Json, check: Json) -> bool | None:
+    """Of one that was paused the engine says "unhealthy" until it has looked again, however its last looks ended."""
+    if health.get("Status") == "unhealthy" and int(health.get("FailingStreak") or 0) >= int(check.get("Retries") or 3):
+        return False
+    return True if health.get("Status") == "healthy" else None
 
 
 def _cpu_percent(data: Json) -> float:
