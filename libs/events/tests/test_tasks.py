@@ -2,7 +2,9 @@
 
 import asyncio
 
-from runyard_events.tasks import end_tasks, in_background
+import pytest
+
+from runyard_events.tasks import end_tasks, in_background, side_by_side
 
 
 async def test_a_task_that_swallows_its_first_cancellation_is_ended() -> None:
@@ -42,4 +44,47 @@ async def test_work_in_the_background_goes_on_meanwhile_and_has_ended_afterwards
     async with asyncio.timeout(5), in_background(work()):
         await begun.wait()
         assert not ended.is_set()
+    assert ended.is_set()
+
+
+async def test_of_what_runs_side_by_side_one_that_loses_its_cancellation_is_ended_with_the_others() -> None:
+    ended: list[str] = []
+
+    async def plain() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("plain")
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append("stubborn")
+
+    task = asyncio.create_task(side_by_side(plain(), stubborn()))
+    await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        await end_tasks(task, patience=4)
+    assert ended == ["plain", "stubborn"]
+
+
+async def test_a_failure_of_one_side_by_side_ends_the_others_and_is_raised() -> None:
+    ended = asyncio.Event()
+
+    async def going_on() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def failing() -> None:
+        await asyncio.sleep(0.01)
+        raise ValueError("it")
+
+    with pytest.raises(ValueError, match="it"):
+        await side_by_side(going_on(), failing())
     assert ended.is_set()

@@ -5,6 +5,9 @@ from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+SIDE_BY_SIDE_SECONDS = 2.0
+"""The patience with each of those that run side by side; whoever ends them all has more."""
+
 
 async def end_tasks(*tasks: "asyncio.Future[Any] | None", patience: float = 0.5) -> None:
     """Cancels tasks and waits until every one of them has ended, whatever it ended with.
@@ -18,6 +21,20 @@ async def end_tasks(*tasks: "asyncio.Future[Any] | None", patience: float = 0.5)
         for task in open_tasks:
             task.cancel()
         _, open_tasks = await asyncio.wait(open_tasks, timeout=patience)
+
+
+async def side_by_side(*work: Coroutine[Any, Any, None]) -> None:
+    """Does all of this at once until one fails or this is cancelled; all of it has ended then.
+
+    A `TaskGroup` would not do for what runs for ever: it cancels each of its tasks once, however often it is
+    cancelled itself, and waits for ever for one that has lost that (see `end_tasks`).
+    """
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        # What works here may have tasks of its own to end.
+        await end_tasks(*tasks, patience=SIDE_BY_SIDE_SECONDS)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from nats.aio.client import Client
 
 from runyard_chassis import Database
 from runyard_events import Address, EventLog, Projector, StoredEvent
+from runyard_events.tasks import side_by_side
 from runyard_orchestrator.store import following, following_sandboxes, tables
 from runyard_orchestrator.store.reading import SessionKey
 
@@ -47,9 +48,7 @@ class Projections:
 
     async def run(self) -> None:
         """Follows the log until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for projector in self._all:
-                tasks.create_task(projector.run(), name=projector.name)
+        await side_by_side(*(projector.run() for projector in self._all))
 
     async def caught_up(self) -> None:
         """Waits until each has reached the end of the log as it was when it began."""

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from runyard_events.tasks import end_tasks
+from runyard_events.tasks import SIDE_BY_SIDE_SECONDS, end_tasks
 
 logger = structlog.get_logger(__name__)
 
@@ -20,7 +20,7 @@ async def kept_going(**loops: Callable[[], Awaitable[None]]) -> AsyncGenerator[N
     try:
         yield
     finally:
-        await end_tasks(*tasks, patience=2)
+        await end_tasks(*tasks, patience=2 * SIDE_BY_SIDE_SECONDS)
 
 
 async def _keep(name: str, loop: Callable[[], Awaitable[None]]) -> None:

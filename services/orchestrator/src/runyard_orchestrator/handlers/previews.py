@@ -24,6 +24,7 @@ from runyard_events.catalogue import (
     PreviewStarting,
 )
 from runyard_events.database import DATABASE_FAULTS
+from runyard_events.tasks import side_by_side
 from runyard_orchestrator.adapters.leadership import Leadership
 from runyard_orchestrator.adapters.ledger import Cause
 from runyard_orchestrator.adapters.preview_boxes import PreviewBoxes, shown
@@ -123,11 +124,8 @@ class Previews:
     async def run(self) -> None:
         """Looks after them until cancelled."""
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._pass_by())
-                tasks.create_task(self._rounds.run())
-                for method in self.boxes.methods:
-                    tasks.create_task(self._listen(method))
+            listening = [self._listen(method) for method in self.boxes.methods]
+            await side_by_side(self._pass_by(), self._rounds.run(), *listening)
         finally:
             await self.images.close()
             await self.stats.close()

@@ -17,6 +17,7 @@ from runyard_chassis import Problem
 from runyard_events import Conflict, EventError, LogUnavailable, derived_id
 from runyard_events.database import DATABASE_FAULTS
 from runyard_events.subjects import parse
+from runyard_events.tasks import side_by_side
 from runyard_orchestrator.adapters.containers import Containers
 from runyard_orchestrator.adapters.engine_watch import EngineWatch
 from runyard_orchestrator.adapters.homes import Homes
@@ -123,11 +124,8 @@ class Sandboxes:
 
     async def run(self) -> None:
         """Looks after them until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._pass_by())
-            tasks.create_task(self._rounds.run())
-            if self._containers is not None:
-                tasks.create_task(self._listen(self._containers))
+        listening = [self._listen(self._containers)] if self._containers is not None else []
+        await side_by_side(self._pass_by(), self._rounds.run(), *listening)
 
     async def once(self) -> None:
         """One look at everything, if this process leads.
