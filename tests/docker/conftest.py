@@ -1,6 +1,7 @@
 """A stack whose sessions work in containers of a real engine, and a look into those containers."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -210,8 +211,9 @@ def status_of(api: "Api") -> Callable[..., Any]:
         try:
             async with asyncio.timeout(seconds):
                 while True:
-                    found = await api.call("GET", f"/api/sessions/{session}/container/status")
-                    if found["status"] == wanted:
+                    with contextlib.suppress(AssertionError):  # 404: it has none yet
+                        found = await api.call("GET", f"/api/sessions/{session}/container/status")
+                    if found.get("status") == wanted:
                         return found
                     await asyncio.sleep(0.1)
         except TimeoutError:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,9 @@ def files_of(stack: "Stack", session: str) -> list[Path]:
     That is the history of its files, with the workspace, and with a runner the thread of an agent without a container.
     """
     homes = [stack.home / "agents" / f"runner-{runner}" for runner in ("codex", "claude", "acp")]
-    found = [path for path in stack.home.glob(f"*/**/{session}") if "refs" not in path.parts]
+    # Not by glob: what is being deleted meanwhile is an error to it.
+    every = (Path(folder, session) for folder, *names in os.walk(stack.home) if session in chain(*names))
+    found = [path for path in every if "refs" not in path.parts]
     return [path for path in found if path.parent not in homes]
 
 
