@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ class Previewer:
     world: World
     workspace: PreviewWorkspace
     processes: ProcessProvisioner
-    asked: list[str] = field(default_factory=list[str])
+    processes_folder: Path
 
     async def create(self, **fields: Any) -> str:
         values: dict[str, Any] = {"preview_id": new_id(), "workspace_id": self.world.workspace_id, **fields}
@@ -124,6 +124,15 @@ class Previewer:
                     return stored.event.payload
         raise AssertionError
 
+    async def vanish(self, name: str) -> None:
+        """Gone at once, as far as the service can see: a deletion would show it as ended for a moment."""
+        folder, elsewhere = self.processes_folder / name, self.processes_folder.with_name("elsewhere")
+        elsewhere.mkdir()
+        folder.rename(elsewhere / name)
+        away = ProcessProvisioner(ProcessSettings(folder=elsewhere))
+        await away.delete(name)
+        await away.close()
+
     async def gone(self, name: str) -> None:
         async with asyncio.timeout(20):
             while await self.processes.find(name) is not None:  # noqa: ASYNC110 - nothing tells of it
@@ -146,12 +155,13 @@ async def around(
     workspace, runner = PreviewWorkspace(nats_client, event_log, folder), FakeRunner(nats_client, event_log)
     workspace_id = new_id()
     await workspace.imported(tenant, workspace_id)
-    processes = ProcessProvisioner(ProcessSettings(folder=settings.agents_root / PROCESSES))
+    processes_folder = settings.agents_root / PROCESSES
+    processes = ProcessProvisioner(ProcessSettings(folder=processes_folder))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(workspace.queue.running())
         await stack.enter_async_context(runner.queue.running())
         world = World(settings, event_log, CommandBus(nats_client), workspace, runner, tenant, workspace_id)
-        yield Previewer(world, workspace, processes)
+        yield Previewer(world, workspace, processes, processes_folder)
         for one in await processes.list():
             await processes.delete(one.name)
         await processes.close()
@@ -346,7 +356,7 @@ async def test_previews_in_use_come_before_those_that_are_over(around: Previewer
 async def test_a_preview_that_vanishes_is_reported_and_brought_back(previewer: Previewer) -> None:
     preview = await previewer.create(command=SERVE)
     await previewer.until(preview, PreviewReady)
-    await previewer.processes.delete(f"runyard-preview-{preview}-1")
+    await previewer.vanish(f"runyard-preview-{preview}-1")
     assert (await previewer.until(preview, PreviewFailed)).reason == "vanished"
     assert (await previewer.until(preview, PreviewReady, 2)).generation == 2
 
