@@ -79,7 +79,6 @@ class Previewer:
     world: World
     workspace: PreviewWorkspace
     processes: ProcessProvisioner
-    processes_folder: Path
 
     async def create(self, **fields: Any) -> str:
         values: dict[str, Any] = {"preview_id": new_id(), "workspace_id": self.world.workspace_id, **fields}
@@ -126,9 +125,10 @@ class Previewer:
 
     async def vanish(self, name: str) -> None:
         """Gone at once, as far as the service can see: a deletion would show it as ended for a moment."""
-        folder, elsewhere = self.processes_folder / name, self.processes_folder.with_name("elsewhere")
+        root = self.world.settings.agents_root
+        elsewhere = root / "elsewhere"
         elsewhere.mkdir()
-        folder.rename(elsewhere / name)
+        (root / PROCESSES / name).rename(elsewhere / name)
         away = ProcessProvisioner(ProcessSettings(folder=elsewhere))
         await away.delete(name)
         await away.close()
@@ -155,13 +155,12 @@ async def around(
     workspace, runner = PreviewWorkspace(nats_client, event_log, folder), FakeRunner(nats_client, event_log)
     workspace_id = new_id()
     await workspace.imported(tenant, workspace_id)
-    processes_folder = settings.agents_root / PROCESSES
-    processes = ProcessProvisioner(ProcessSettings(folder=processes_folder))
+    processes = ProcessProvisioner(ProcessSettings(folder=settings.agents_root / PROCESSES))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(workspace.queue.running())
         await stack.enter_async_context(runner.queue.running())
         world = World(settings, event_log, CommandBus(nats_client), workspace, runner, tenant, workspace_id)
-        yield Previewer(world, workspace, processes, processes_folder)
+        yield Previewer(world, workspace, processes)
         for one in await processes.list():
             await processes.delete(one.name)
         await processes.close()
