@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from datetime import datetime
-from pathlib import Path
 
 from stack_under_test import Client, StackUnderTest, median, percentile, repository, running_stack
 
@@ -131,16 +130,6 @@ async def many(client: Client, workspace: str, count: int) -> None:
         await client.delete(f"/api/sessions/{session}")
 
 
-def clear(stack: StackUnderTest) -> None:
-    """Removes the stack's proxy and networks; its sessions are deleted."""
-    secrets = json.loads((Path(stack.home) / "secrets.json").read_text())
-    label = f"label=runyard.installation={secrets['tenant_id'][:8]}"
-    for listed, remove in ((("ps", "--all"), ("rm", "--force")), (("network", "ls"), ("network", "rm"))):
-        if found := docker(*listed, "--quiet", "--filter", label).split():
-            # The stack may be about to remove some of them itself.
-            subprocess.run(["docker", *remove, *found], capture_output=True, check=False)
-
-
 async def measure(stack: StackUnderTest, options: argparse.Namespace) -> None:
     """All of it."""
     async with Client.of(stack) as client:
@@ -163,10 +152,7 @@ def main() -> int:
     tag = os.environ.get("TAG", "latest")
     os.environ |= {"SANDBOX": "docker", "SANDBOX_IMAGE": f"runyard/runner-{{runner}}:{tag}"}
     with running_stack() as stack:
-        try:
-            asyncio.run(measure(stack, options))
-        finally:
-            clear(stack)
+        asyncio.run(measure(stack, options))
     return 0
 
 

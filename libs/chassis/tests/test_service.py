@@ -29,10 +29,10 @@ def service(name: str, app: FastAPI) -> Service:
 
 
 @asynccontextmanager
-async def serving(*services: Service) -> AsyncGenerator[asyncio.Event]:
+async def serving(*services: Service, stops_first: str | None = None) -> AsyncGenerator[asyncio.Event]:
     """Serves while the block runs; the stop event that it yields may be set earlier."""
     stop, ready = asyncio.Event(), asyncio.Event()
-    task = asyncio.create_task(serve(services, stop, on_ready=ready.set))
+    task = asyncio.create_task(serve(services, stop, stops_first=stops_first, on_ready=ready.set))
     waiting = asyncio.create_task(ready.wait())
     await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
@@ -116,8 +116,8 @@ async def test_one_that_stops_first_has_ended_before_the_others_are_asked_to() -
         async with httpx.AsyncClient() as client:
             answers.append((await client.get(f"{needed.url}/health")).status_code)
 
-    first = Service("first", create_app("first", lifespan=lifespan), HOST, free_port(), stops_first=True)
-    async with serving(needed, first):
+    first = service("first", create_app("first", lifespan=lifespan))
+    async with serving(needed, first, stops_first="first"):
         pass
     assert answers == [200]
 

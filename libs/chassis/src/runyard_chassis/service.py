@@ -29,8 +29,6 @@ class Service:
     host: str
     port: int
     shutdown_grace_seconds: int = 10
-    stops_first: bool = False
-    """Whether it has ended before the others are asked to: it ends what needs them."""
 
     @property
     def url(self) -> str:
@@ -70,15 +68,24 @@ class _Server(uvicorn.Server):
         yield
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    service: Service
+    server: _Server
+    task: asyncio.Task[None]
+
+
 async def serve(
     services: Service | Sequence[Service],
     stop: asyncio.Event | None = None,
     *,
+    stops_first: str | None = None,
     on_ready: Callable[[], None] | None = None,
 ) -> None:
     """Serves until `stop` is set or a service ends; then stops all: streams end, requests finish, lifespans close.
 
-    `on_ready` is called once every service has started and listens.
+    The service called `stops_first` has ended before the others are asked to: it ends what needs them. `on_ready` is
+    called once every service has started and listens.
 
     Raises:
         PortTakenError: before anything has started.
@@ -87,26 +94,25 @@ async def serve(
     everyone = [services] if isinstance(services, Service) else list(services)
     stop = stop or asyncio.Event()
     with _bound(everyone) as sockets:
-        running = [(service, _server(service)) for service in everyone]
-        tasks = [
-            asyncio.create_task(_run(service, server, sock), name=f"serve-{service.name}")
-            for (service, server), sock in zip(running, sockets, strict=True)
-        ]
-        until_stop = [asyncio.create_task(stop.wait())]
-        announcing = [asyncio.create_task(_announce([server for _, server in running], on_ready))]
+        running = [_begin(service, sock) for service, sock in zip(everyone, sockets, strict=True)]
+        until_stop = asyncio.create_task(stop.wait())
+        announcing = asyncio.create_task(_announce([one.server for one in running], on_ready))
         try:
-            await asyncio.wait([*tasks, *until_stop], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([until_stop, *(one.task for one in running)], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for waiting in (*until_stop, *announcing):
-                waiting.cancel()
-            for first in (True, False):
-                _ask_to_stop([one for one in running if first <= one[0].stops_first])
-                stopping = [task for task, one in zip(tasks, running, strict=True) if first <= one[0].stops_first]
-                await asyncio.gather(*stopping, return_exceptions=True)
-            results = await asyncio.gather(*tasks, return_exceptions=True)
+            until_stop.cancel()
+            announcing.cancel()
+            await _end([one for one in running if one.service.name == stops_first])
+            results = await _end(running)
             for service in everyone:
                 await tracing.close(getattr(service.app.state, "tracer_provider", None))
     _raise_first(results)
+
+
+def _begin(service: Service, sock: socket.socket) -> _Running:
+    server = _server(service)
+    task = asyncio.create_task(_run(service, server, sock), name=f"serve-{service.name}")
+    return _Running(service, server, task)
 
 
 async def _run(service: Service, server: _Server, sock: socket.socket) -> None:
@@ -119,12 +125,14 @@ async def _run(service: Service, server: _Server, sock: socket.socket) -> None:
         _log.info("service.stopped")
 
 
-def _ask_to_stop(running: Sequence[tuple[Service, _Server]]) -> None:
-    for service, server in running:
-        stopping = getattr(service.app.state, "stopping", None)
+async def _end(running: Sequence[_Running]) -> list[BaseException | None]:
+    """Asks them to stop and waits until they have; what each of them failed with."""
+    for one in running:
+        stopping = getattr(one.service.app.state, "stopping", None)
         if isinstance(stopping, asyncio.Event):
             stopping.set()
-        server.should_exit = True
+        one.server.should_exit = True
+    return await asyncio.gather(*(one.task for one in running), return_exceptions=True)
 
 
 async def _announce(servers: Sequence[_Server], on_ready: Callable[[], None] | None) -> None:

@@ -44,7 +44,7 @@ class OneProcess:
 
         services = [build(part, wiring) for part in PARTS]
         try:
-            await serve(services, stop)
+            await serve(services, stop, stops_first=STOPS_FIRST)
         except (PortTakenError, StartFailedError) as error:
             raise StackError(str(error), f"The log is in {wiring.layout.logs}.") from error
 

@@ -127,8 +127,7 @@ def build(settings: Settings, provisioner: Provisioner | None = None) -> Service
     app.include_router(api.router)
     app.include_router(preview_api.router)
     app.include_router(sandbox_api.router)
-    address, grace = (settings.host, settings.port), settings.shutdown_grace_seconds
-    return Service(NAME, app, *address, grace, stops_first=provisioner is not None)
+    return Service(NAME, app, settings.host, settings.port, settings.shutdown_grace_seconds)
 
 
 async def _open_door(settings: Settings, stack: AsyncExitStack, client: Client, log: EventLog) -> None:

@@ -53,15 +53,12 @@ class Containers:
         if data["State"]["Status"] != "created":
             return data
         try:
-            await self._engine.start_container(spec.name)
+            await self._set_going(spec.name)
             return await self.get(spec.name)
         except Refused:
             # Whoever made it did not come to its start, and has given its network back.
             await self.remove(spec.name)
             return None
-        except NoAnswer:
-            await self.remove(spec.name)
-            raise ProvisionFailed(self._hangs("started")) from None
 
     async def make(self, spec: Spec, place: Place | None) -> Json:
         """Creates and starts it.
@@ -91,15 +88,11 @@ class Containers:
             await self.remove(spec.name)
             raise ProvisionFailed(self._hangs("made")) from None
         try:
-            await self._engine.start_container(spec.name)
+            await self._set_going(spec.name)
             return await self.get(spec.name)
         except Refused as error:
             await self.remove(spec.name)
             raise ProvisionFailed(str(error), reason=_reason(error)) from None
-        except NoAnswer:
-            # Only what is gone cannot start later, beside the one that takes its place.
-            await self.remove(spec.name)
-            raise ProvisionFailed(self._hangs("started")) from None
 
     async def start(self, name: str) -> None:
         """Starts one at rest.
@@ -108,12 +101,9 @@ class Containers:
             SandboxFault: it cannot be started.
         """
         try:
-            await self._engine.start_container(name)
+            await self._set_going(name)
         except Refused as error:
             raise SandboxFault(str(error)) from None
-        except NoAnswer:
-            await self.remove(name)
-            raise SandboxFault(self._hangs("started")) from None
 
     async def remove(self, name: str) -> None:
         """Kills and removes it, and waits until it is gone."""
@@ -148,6 +138,14 @@ class Containers:
     async def resume(self, name: str) -> None:
         """The same for thawing."""
         await self._settle(name, self._engine.unpause_container, frozen=False)
+
+    async def _set_going(self, name: str) -> None:
+        try:
+            await self._engine.start_container(name)
+        except NoAnswer:
+            # Only what is gone cannot start later, beside the one that takes its place.
+            await self.remove(name)
+            raise ProvisionFailed(self._hangs("started")) from None
 
     async def _settle(self, name: str, change: Callable[[str], Awaitable[None]], *, frozen: bool) -> None:
         deadline = time.monotonic() + _SETTLE_SECONDS
