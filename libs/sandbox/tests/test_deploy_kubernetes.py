@@ -12,8 +12,8 @@ from runyard_sandbox.kubernetes.manifests import network_policy, sandbox_manifes
 from runyard_sandbox.proxy.config import VARIABLE, decoded
 from runyard_sandbox.shared import SharedFolder
 
+from .on_kubernetes import SPEC
 from .policies import Place, may_open
-from .test_kubernetes import SPEC
 
 ROOT = Path(__file__).parents[3]
 VERSIONS = ("1.30", "1.37")
