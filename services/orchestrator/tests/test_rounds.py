@@ -92,3 +92,20 @@ async def test_a_look_that_fails_after_all_is_seen_in_the_log_and_holds_up_nobod
         await end_tasks(task)
     failed = [one for one in said if one["event"] == "look.failed"]
     assert [str(one["exc_info"]) for one in failed] == ["a bug", "a bug"]
+
+
+def test_what_fails_is_looked_at_later_and_later_until_it_goes_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds, pauses = Looking().rounds, list[tuple[SessionKey, float]]()
+
+    def later(key: SessionKey, seconds: float) -> None:
+        pauses.append((key, seconds))
+
+    monkeypatch.setattr(rounds, "later", later)
+    for _ in range(7):
+        rounds.postpone(A)
+    rounds.postpone(B)
+    assert pauses == [*((A, pause) for pause in (1, 2, 4, 8, 16, 30, 30)), (B, 1)]
+
+    rounds.went_well(A)
+    rounds.postpone(A)
+    assert pauses[-1] == (A, 1)

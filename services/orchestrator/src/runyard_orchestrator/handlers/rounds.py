@@ -14,6 +14,9 @@ logger = structlog.get_logger(__name__)
 
 K = TypeVar("K", SessionKey, PreviewKey)
 
+_AGAIN_SECONDS = 1.0
+_LONGEST_PAUSE = 30.0
+
 
 class Rounds(Generic[K]):
     """`look` is awaited in a task of its own for each that is due, and sees to its own faults."""
@@ -24,6 +27,7 @@ class Rounds(Generic[K]):
         self._awake = asyncio.Event()
         self._at_work: dict[K, asyncio.Task[None]] = {}
         self._timers: dict[K, asyncio.TimerHandle] = {}
+        self._pauses: dict[K, float] = {}
 
     def wake(self, *keys: K) -> None:
         """Look at these; at one that is being looked at once more after that."""
@@ -37,6 +41,16 @@ class Rounds(Generic[K]):
         """
         self._cancel_timer(key)
         self._timers[key] = asyncio.get_running_loop().call_later(seconds, self.wake, key)
+
+    def postpone(self, key: K) -> None:
+        """A look at this one has failed: again after a second, and longer each time until one goes well."""
+        pause = self._pauses.get(key, _AGAIN_SECONDS)
+        self._pauses[key] = min(pause * 2, _LONGEST_PAUSE)
+        self.later(key, pause)
+
+    def went_well(self, key: K) -> None:
+        """A look at this one has not failed."""
+        self._pauses.pop(key, None)
 
     async def run(self) -> None:
         """Looks at whatever is due until cancelled; then all looks have ended."""

@@ -52,7 +52,6 @@ logger = structlog.get_logger(__name__)
 _AT_ONCE = 1000
 _MOST_STEPS = 40
 _AGAIN_SECONDS = 1.0
-_LONGEST_PAUSE = 30.0
 _CATCH_UP_SECONDS = 5.0
 _REMEMBERED = 4096
 _AWAY = (LogUnavailable, *DATABASE_FAULTS)
@@ -107,7 +106,6 @@ class Sandboxes:
         self.stood_down: Callable[[], None] = lambda: None
         """Told when another process looks after them."""
         self._rounds = Rounds[SessionKey](self._safely)
-        self._tries: dict[SessionKey, int] = {}
         self._hints: dict[SessionKey, list[Container]] = {}
         self._written: dict[SessionKey, Sandbox] = {}
         self._names: dict[str, SessionKey] = {}
@@ -215,11 +213,13 @@ class Sandboxes:
             await self.catch_up(key, conflict)
             self._rounds.later(key, 0.0)
         except (*_AWAY, EventError, Problem, SandboxFault) as error:
-            self._postpone(key, error)
+            logger.warning("sandbox.postponed", session_id=key.session_id, error=str(error) or type(error).__name__)
+            self._rounds.postpone(key)
         except Exception:
             logger.exception("sandbox.failed", session_id=key.session_id)
+            self._rounds.postpone(key)
         else:
-            self._tries.pop(key, None)
+            self._rounds.went_well(key)
 
     async def _listen(self, containers: Containers) -> None:
         """What the engine tells of containers; while it is away, asks whether it is back."""
@@ -322,12 +322,6 @@ class Sandboxes:
         self._names[name] = key
         while len(self._names) > _REMEMBERED:
             del self._names[next(iter(self._names))]
-
-    def _postpone(self, key: SessionKey, error: Exception) -> None:
-        """Later and later, as long as it fails."""
-        tries = self._tries[key] = self._tries.get(key, 0) + 1
-        logger.warning("sandbox.postponed", session_id=key.session_id, error=str(error) or type(error).__name__)
-        self._rounds.later(key, min(_AGAIN_SECONDS * 2 ** (tries - 1), _LONGEST_PAUSE))
 
 
 def situation_of(
