@@ -133,6 +133,8 @@ def _inside(part: Part, project: str, layout: Layout) -> dict[str, str]:
     if part.name == "orchestrator":
         # The engine's network on which the proxy of sessions' containers finds the services.
         inside["SANDBOX_SERVICE_NETWORK"] = project
+        # Processes of projects would have this service's container, and with it the engine's socket.
+        inside["PREVIEW_PROCESSES"] = "false"
     if part.name == "gateway":
         # Previews are opened by the port of this machine.
         inside["PREVIEW_PUBLIC_PORT"] = str(layout.port(part.name))

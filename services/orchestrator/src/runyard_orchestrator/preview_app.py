@@ -64,10 +64,12 @@ def previewing(
     installation: Installation,
     provisioner: Provisioner | None,
 ) -> Previewing:
-    """Everything about previews, ready to be run. Processes can always be had; containers where there are any."""
-    processes = ProcessProvisioner(ProcessSettings(folder=settings.agents_root / PROCESSES))
-    stack.push_async_callback(processes.close)
-    engines: dict[Method, Provisioner] = {"process": processes}
+    """Everything about previews, ready to be run: processes where they are allowed, containers where there are any."""
+    engines: dict[Method, Provisioner] = {}
+    if settings.preview_processes:
+        processes = ProcessProvisioner(ProcessSettings(folder=settings.agents_root / PROCESSES))
+        stack.push_async_callback(processes.close)
+        engines["process"] = processes
     if provisioner is not None:
         engines[provisioner.method] = provisioner
     environment: dict[Method, Mapping[str, str]] = {method: _environment(settings, method) for method in engines}

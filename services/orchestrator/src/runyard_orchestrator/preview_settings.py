@@ -16,6 +16,9 @@ class PreviewSettings(BaseSettings):
     """Whether previews that are plain processes go on when the service stops; else they come back with it."""
     preview_recoveries: int = Field(default=3, ge=0)
     """How often a preview that has vanished is brought back by itself."""
+    preview_processes: bool = True
+    """Whether a preview may be a plain process beside this service, with all that this service's user may do. Not where
+    the service itself runs in a container, or has an engine's socket that those who make previews do not have."""
     preview_builds: bool = True
     """Whether images are built of projects' own files, where previews run in containers of a Docker engine. A step of
     a build may run as root, without what holds containers besides the network and the limits."""

@@ -16,7 +16,7 @@ from runyard_orchestrator.domain.compose import Condition
 from runyard_orchestrator.domain.preview import Preview
 from runyard_orchestrator.domain.preview_upkeep import Box, names_of, page_of
 from runyard_orchestrator.store.previews import PreviewKey
-from runyard_sandbox import LogLine, NotThere, Provisioner, Sandbox, SandboxFault, Stats
+from runyard_sandbox import LogLine, NotThere, Provisioner, ProvisionFailed, Sandbox, SandboxFault, Stats
 from runyard_sandbox.provisioner import NotSupported
 
 logger = structlog.get_logger(__name__)
@@ -56,6 +56,8 @@ class PreviewBoxes:
         Raises:
             ProvisionFailed, EngineAway: it cannot be had, or not now.
         """
+        if (engine := self._engines.get(preview.method)) is None:
+            raise ProvisionFailed(f"this installation has no previews by the method {preview.method} any more")
         there = dict[str, Sandbox]()
         told = self._environment.get(preview.method, {})
         if preview.method != "process":
@@ -64,7 +66,7 @@ class PreviewBoxes:
             for needed, condition in service.needs.items() if service else ():
                 if not _holds(condition, there[needed]):
                     return needed
-            one = await self._engines[preview.method].provision(spec)
+            one = await engine.provision(spec)
             if service:
                 there[service.name] = one
         return None

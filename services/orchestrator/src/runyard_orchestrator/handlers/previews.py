@@ -71,6 +71,10 @@ _LOOK_SECONDS = 0.3
 _RETRY_SECONDS = 5.0
 _ENGINE_SECONDS = 120.0
 _LEFTOVERS = timedelta(days=1)
+_NOWHERE = (
+    "Previews run in containers only on this installation, and it has none for this team: sandboxes are switched off "
+    "for the team or altogether (SANDBOX)."
+)
 _AWAY = (LogUnavailable, *DATABASE_FAULTS)
 
 
@@ -176,21 +180,24 @@ class Previews:
 
     async def _take(self, key: PreviewKey, preview: Preview, step: Step) -> float | None:
         """Takes a step; seconds after which to look again, None: at once."""
-        match step:
-            case Append(payload):
-                await self._say(key, preview, payload)
-            case Prepare():
-                await self._prepare(key, preview)
-            case Begin():
-                await self._begin(key, preview)
-            case Provision():
-                return await self._provision(key, preview)
-            case Look(box):
-                return await self._look(key, preview, box)
-            case Fail(reason, message, exit_code):
-                await self._fail(key, preview, reason, message, exit_code)
-            case Remove() | Clear() | None:
-                await self._tidy(key, preview, step)
+        try:
+            match step:
+                case Append(payload):
+                    await self._say(key, preview, payload)
+                case Prepare():
+                    await self._prepare(key, preview)
+                case Begin():
+                    await self._begin(key, preview)
+                case Provision():
+                    return await self._provision(key, preview)
+                case Look(box):
+                    return await self._look(key, preview, box)
+                case Fail(reason, message, exit_code):
+                    await self._fail(key, preview, reason, message, exit_code)
+                case Remove() | Clear() | None:
+                    await self._tidy(key, preview, step)
+        except NotPrepared as error:
+            await self._fail(key, preview, error.reason, error.message)
         return None
 
     async def _tidy(self, key: PreviewKey, preview: Preview, step: Remove | Clear | None) -> None:
@@ -202,13 +209,9 @@ class Previews:
 
     async def _prepare(self, key: PreviewKey, preview: Preview) -> None:
         method, _ = await self._where(key)
-        try:
-            builds = self.images.can_build(method)
-            prepared = await self.files.prepare(key, preview, boxed=method != "process", builds=builds)
-        except NotPrepared as error:
-            await self._fail(key, preview, error.reason, error.message)
-        else:
-            await self._say(key, preview, prepared)
+        builds = self.images.can_build(method)
+        prepared = await self.files.prepare(key, preview, boxed=method != "process", builds=builds)
+        await self._say(key, preview, prepared)
 
     async def _begin(self, key: PreviewKey, preview: Preview, method: Method | None = None) -> None:
         if method is None:
@@ -248,7 +251,8 @@ class Previews:
             await self._fail(key, preview, "build_failed", str(error), tail=shown(error.lines))
         except (ProvisionFailed, EngineAway) as error:
             _, rules = await self._where(key)
-            if preview.method != "process" and rules.process_fallback and preview.found not in BUILT:
+            may_fall_back = rules.process_fallback and "process" in self.boxes.methods
+            if may_fall_back and preview.method != "process" and preview.found not in BUILT:
                 logger.warning("preview.falls_back", preview_id=key.preview_id, error=str(error))
                 await self._begin(key, preview, "process")
             elif isinstance(error, ProvisionFailed):
@@ -328,10 +332,17 @@ class Previews:
         await self.desk.decide(key, lambda preview: (payload,) if preview.stream_seq == seen.stream_seq else (), cause)
 
     async def _where(self, key: PreviewKey) -> tuple[Method, Rules]:
-        """Where the next start of a preview goes, by the team's rules of now."""
+        """Where the next start of a preview goes, by the team's rules of now.
+
+        Raises:
+            NotPrepared: nowhere.
+        """
         rules = rules_of(self.installation, await self.desk.rows.rules(key.tenant_id))
-        method = self.installation.method if rules.enabled else "process"
-        return method if method in self.boxes.methods else "process", rules
+        choices: tuple[Method, ...] = (self.installation.method, "process") if rules.enabled else ("process",)
+        for method in choices:
+            if method in self.boxes.methods:
+                return method, rules
+        raise NotPrepared("create_failed", _NOWHERE)
 
     async def _boxes_of(self, key: PreviewKey, preview: Preview) -> Sequence[Box]:
         generations = {one for one in (preview.generation, preview.generation - 1) if one > 0}
@@ -377,10 +388,12 @@ class Previews:
                 await self._without_engine(key, error)
         except (*_AWAY, EventError, Problem, SandboxFault) as error:
             logger.warning("preview.postponed", preview_id=key.preview_id, error=str(error) or type(error).__name__)
-            self._rounds.later(key, _AGAIN_SECONDS)
+            self._rounds.postpone(key)
         except Exception:
             logger.exception("preview.failed_to_be_seen_to", preview_id=key.preview_id)
-            self._rounds.later(key, _RETRY_SECONDS)
+            self._rounds.postpone(key)
+        else:
+            self._rounds.went_well(key)
 
     async def _without_engine(self, key: PreviewKey, error: EngineAway) -> None:
         preview = await self.desk.preview(key)
