@@ -69,6 +69,11 @@ class World:
     allowed: set[str] = field(default_factory=set[str])
     asked: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
 
+    @property
+    def proxy(self) -> str:
+        """The name of its proxy's container."""
+        return f"runyard-{self.settings.installation}-proxy"
+
     async def run(self, name: str, script: str = "sleep 600", **changes: Any) -> Spec:
         """A sandbox that runs a shell script."""
         given: dict[str, Any] = {

@@ -1,31 +1,15 @@
 """Several containers of one owner on one network of a real engine."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 
 import pytest
-import pytest_asyncio
 
 from runyard_sandbox import ProvisionFailed
 
-from .real_engine import World, build_image, client, left, unique, world
+from .real_engine import World, client, left
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 SERVE = "cd /tmp && exec python3 -m http.server 7000"
-
-
-@pytest.fixture(name="image", scope="module")
-def _image() -> str:
-    return build_image()
-
-
-@pytest_asyncio.fixture(name="here", scope="module", loop_scope="module")
-async def _here(image: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[World]:
-    _ = image
-    name = unique("grp")
-    async with world(name, tmp_path_factory.mktemp("grp")) as here:
-        yield here
-    assert left(name) == []
 
 
 def _networks(*names: str) -> list[str]:
@@ -73,7 +57,7 @@ async def test_the_proxy_takes_no_name_of_theirs_for_a_service_s(here: World) ->
     one = await here.run("named", SERVE, group="named", alias="gateway.example", neighbours=("gateway.example",))
     await _listens(here, one.name)
     engine = client()
-    proxy = engine.containers.get(f"runyard-{here.settings.installation}-proxy")
+    proxy = engine.containers.get(here.proxy)
     asked = "import socket; socket.getaddrinfo('gateway.example', 7000)"
     assert proxy.exec_run(["python3", "-c", asked]).exit_code != 0
     engine.close()

@@ -1,34 +1,19 @@
 """What is left half made, or is taken away behind our back, is made good by the next look."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from runyard_sandbox import EngineAway, NotThere, SandboxFault
 from runyard_sandbox.docker import DockerProvisioner
 from runyard_sandbox.docker.engine import Engine
 
-from .real_engine import World, build_image, client, left, unique, world
+from .real_engine import World, client, left, unique, world
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
-
-
-@pytest.fixture(name="image", scope="module")
-def _image() -> str:
-    return build_image()
-
-
-@pytest_asyncio.fixture(name="here", scope="module", loop_scope="module")
-async def _here(image: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[World]:
-    _ = image
-    name = unique("rep")
-    async with world(name, tmp_path_factory.mktemp("rep")) as here:
-        yield here
-    assert left(name) == []
 
 
 def once_away(
@@ -90,7 +75,7 @@ async def test_one_that_is_made_during_a_look_for_leftovers_is_none(
 async def test_a_proxy_that_was_half_made_is_led_to_every_sandbox(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = await here.run("cut")
     engine = client()
-    proxy = f"runyard-{here.settings.installation}-proxy"
+    proxy = here.proxy
     engine.containers.get(proxy).remove(force=True)
     once_away(monkeypatch, "connect", proxy)
     with pytest.raises(SandboxFault):
@@ -110,7 +95,7 @@ async def test_a_proxy_that_was_half_made_is_led_to_every_sandbox(here: World, m
 async def test_a_proxy_whose_way_out_was_pruned_is_made_anew(here: World) -> None:
     spec = await here.run("pruned")
     engine = client()
-    engine.containers.get(f"runyard-{here.settings.installation}-proxy").stop(timeout=1)
+    engine.containers.get(here.proxy).stop(timeout=1)
     engine.networks.prune(filters={"label": f"runyard.installation={here.settings.installation}"})
     await here.provisioner.list()
     assert await here.connects(spec, "runyard", 4222)
@@ -155,10 +140,10 @@ async def test_one_at_rest_says_that_its_image_was_replaced(here: World, image: 
     engine.close()
 
 
+@pytest.mark.usefixtures("image")
 async def test_networks_of_a_former_process_are_taken_over_once_each(
-    image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _ = image
     name = unique("adopt")
     async with world(name, tmp_path, spare=2) as former:
         one = await former.run("one")
@@ -178,10 +163,10 @@ async def test_networks_of_a_former_process_are_taken_over_once_each(
 
 
 @pytest.mark.parametrize(("call", "done"), [("create_network", True), ("connect", False)])
+@pytest.mark.usefixtures("image")
 async def test_a_network_whose_making_was_never_answered_goes(
-    image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, call: str, done: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, call: str, done: bool
 ) -> None:
-    _ = image
     name = unique("net")
     async with world(name, tmp_path, spare=0) as here:
         spec = await here.run("one")

@@ -2,8 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -12,26 +12,15 @@ import pytest_asyncio
 from runyard_sandbox import Limits, Mount, Spec
 from runyard_sandbox.provisioner import MIB
 
-from .real_engine import World, build_image, client, left, unique, world
+from .real_engine import World, client
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 
 
-@pytest.fixture(name="image", scope="module")
-def _image() -> str:
-    return build_image()
-
-
-@pytest_asyncio.fixture(name="here", scope="module", loop_scope="module")
-async def _here(image: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[World]:
-    _ = image
-    name = unique("sec")
+@pytest.fixture(scope="module")
+def network() -> dict[str, Any]:
     # Servers outside are containers here, on private addresses.
-    async with world(
-        name, tmp_path_factory.mktemp("sec"), private_networks=("172.16.0.0/12", "192.168.0.0/16")
-    ) as here:
-        yield here
-    assert left(name) == []
+    return {"private_networks": ("172.16.0.0/12", "192.168.0.0/16")}
 
 
 @pytest_asyncio.fixture(name="box", scope="module", loop_scope="module")
@@ -115,14 +104,14 @@ async def test_it_reaches_no_other_sandbox(here: World, box: Spec) -> None:
         "403" in (await here.inside(box, f"curl -sS -m 5 -o /dev/null -w '%{{http_code}}' http://{address}:7000/"))[1]
     )
     assert (await here.inside(box, f"curl -sS -m 5 -p -x runyard:3128 http://{address}:7000/"))[0] != 0
-    forwarding = client().containers.get(f"runyard-{here.settings.installation}-proxy")
+    forwarding = client().containers.get(here.proxy)
     assert forwarding.exec_run(["cat", "/proc/sys/net/ipv4/ip_forward"]).output == b"0\n"
     await here.provisioner.delete(other.name)
 
 
 async def test_the_host_itself_is_not_served_by_the_proxy(here: World, box: Spec) -> None:
     _ = box
-    proxy = client().containers.get(f"runyard-{here.settings.installation}-proxy")
+    proxy = client().containers.get(here.proxy)
     uplink = proxy.attrs["NetworkSettings"]["Networks"][f"runyard-{here.settings.installation}-uplink"]
     for port in (4222, 3128):
         reader, writer = await asyncio.open_connection(uplink["IPAddress"], port)
