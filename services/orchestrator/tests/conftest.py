@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from runyard_events.commands import CreateSession, RequestRun
 from runyard_events.subjects import run_everything, session_everything
 from runyard_orchestrator.app import build
 from runyard_orchestrator.settings import Settings
+from runyard_sandbox import Provisioner
 
 from .peers import FakeRunner, FakeWorkspace
 
@@ -24,9 +25,9 @@ KEY = "a-test-key-that-is-long-enough-for-hs256"
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncGenerator[Service, None]:
+async def serving(settings: Settings, engine: Provisioner | None = None) -> AsyncGenerator[Service, None]:
     """The service, started and stopped as uvicorn would."""
-    service = build(settings)
+    service = build(settings, engine)
     async with service.app.router.lifespan_context(service.app):
         yield service
 
@@ -106,18 +107,25 @@ def settings(nats_url: str, database_url: str) -> Settings:
     )
 
 
+@asynccontextmanager
+async def among_neighbours(
+    settings: Settings, client: Client, log: EventLog, tenant: str, workspace: FakeWorkspace
+) -> AsyncGenerator[World, None]:
+    """Everything but the service itself, with this workspace."""
+    runner, workspace_id = FakeRunner(client, log), new_id()
+    await workspace.imported(tenant, workspace_id)
+    async with workspace.queue.running(), runner.queue.running():
+        yield World(settings, log, CommandBus(client), workspace, runner, tenant, workspace_id)
+
+
 @pytest.fixture
 async def surroundings(
     settings: Settings, nats_client: Client, event_log: EventLog, tenant: str
 ) -> AsyncIterator[World]:
     """Everything but the service itself."""
-    workspace, runner = FakeWorkspace(nats_client, event_log), FakeRunner(nats_client, event_log)
-    workspace_id = new_id()
-    await workspace.imported(tenant, workspace_id)
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(workspace.queue.running())
-        await stack.enter_async_context(runner.queue.running())
-        yield World(settings, event_log, CommandBus(nats_client), workspace, runner, tenant, workspace_id)
+    workspace = FakeWorkspace(nats_client, event_log)
+    async with among_neighbours(settings, nats_client, event_log, tenant, workspace) as made:
+        yield made
 
 
 @pytest.fixture
@@ -127,4 +135,4 @@ async def world(surroundings: World) -> AsyncIterator[World]:
         yield surroundings
 
 
-__all__ = ["World", "serving"]
+__all__ = ["World", "among_neighbours", "serving"]

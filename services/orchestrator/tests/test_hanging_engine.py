@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from libs.sandbox.tests.fake_docker import FakeDocker
 
-from runyard_orchestrator.app import build
 from runyard_sandbox import Spec
 from runyard_sandbox.docker import DockerProvisioner, DockerSettings
 
+from .conftest import serving
 from .yards import Yard, until, yard
 
 __all__ = ["yard"]
@@ -28,8 +28,7 @@ async def test_a_container_that_the_engine_hangs_with_is_replaced_by_one(
         settings = DockerSettings(
             installation="x", images={"agent": "i"}, base_url=address, call_seconds=5, start_seconds=0.5
         )
-        service = build(yard.settings, DockerProvisioner(settings))
-        async with service.app.router.lifespan_context(service.app):
+        async with serving(yard.settings, DockerProvisioner(settings)):
             session_id = await yard.world.session()
             run_id = await yard.world.prompt(session_id)
             await yard.ended(session_id, run_id)

@@ -1,6 +1,5 @@
 """Previews while the engine and the log are away at the same time."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,20 +7,14 @@ from structlog.testing import capture_logs
 
 from runyard_events import LogUnavailable
 from runyard_events.catalogue import PreviewFailed
-from runyard_orchestrator.app import build
 from runyard_orchestrator.handlers import previews
-from runyard_orchestrator.settings import Settings
 
+from .conftest import serving
 from .engine import MemoryEngine
-from .test_previews import Previewer, around
+from .previewers import Previewer, around, settings
 from .yards import until
 
-__all__ = ["around"]
-
-
-@pytest.fixture
-def settings(settings: Settings, tmp_path: Path) -> Settings:
-    return settings.model_copy(update={"agents_root": tmp_path / "agents", "reconcile_seconds": 0.2})
+__all__ = ["around", "settings"]
 
 
 async def test_what_cannot_be_said_of_an_engine_that_is_away_is_logged_and_said_later(
@@ -29,8 +22,8 @@ async def test_what_cannot_be_said_of_an_engine_that_is_away_is_logged_and_said_
 ) -> None:
     monkeypatch.setattr(previews, "_ENGINE_SECONDS", 0.1)
     engine = MemoryEngine(is_away=True)
-    service = build(around.world.settings.model_copy(update={"sandbox": "docker"}), engine)
-    async with service.app.router.lifespan_context(service.app):
+    more = {"sandbox": "docker", "reconcile_seconds": 0.2}
+    async with serving(around.world.settings.model_copy(update=more), engine) as service:
         desk = service.app.state.previews.desk
         decide, refused = desk.decide, list[str]()
 

@@ -13,10 +13,9 @@ import pytest
 
 from runyard_events.catalogue import SandboxError
 from runyard_events.commands import DeleteSession
-from runyard_orchestrator.app import build
 from runyard_sandbox.docker import DockerProvisioner, DockerSettings
 
-from .conftest import World
+from .conftest import World, serving
 from .yards import Yard, until
 
 pytestmark = pytest.mark.docker
@@ -86,8 +85,7 @@ class Real:
         self.world, self.provisioner, self.engine = world, provisioner, engine
 
     def serving(self) -> Any:
-        service = build(self.settings, Lent(self.provisioner))  # type: ignore[arg-type]
-        return service.app.router.lifespan_context(service.app)
+        return serving(self.settings, Lent(self.provisioner))  # type: ignore[arg-type]
 
     async def session(self) -> str:
         session_id = await self.world.session()
@@ -154,8 +152,8 @@ async def test_where_containers_are_switched_off_none_of_them_stays(real: Real) 
         await real.world.prompt(working)
         await real.world.seen(working, "sandbox.running")
         await until(lambda: real.container(resting).status == "exited")
-    off = build(real.settings.model_copy(update={"sandbox": "off", "sandbox_installation": INSTALLATION}))
-    async with off.app.router.lifespan_context(off.app):
+    off = real.settings.model_copy(update={"sandbox": "off", "sandbox_installation": INSTALLATION})
+    async with serving(off):
         assert of_installation(real.engine) == []
         assert (await real.world.seen(working, "sandbox.stopped")).event.payload.reason == "switched_off"
         released = len(real.world.workspace.released)

@@ -1,6 +1,7 @@
 """A world whose service has an engine: what tests of containers are played in."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,11 +15,10 @@ from runyard_chassis import Service
 from runyard_events import EventLog, Reply
 from runyard_events.commands import ControlSandbox, SandboxAction
 from runyard_events.subjects import session_subject
-from runyard_orchestrator.app import build
 from runyard_orchestrator.settings import Settings
 
 from .boxed import BoxedRunner
-from .conftest import World
+from .conftest import World, serving
 from .engine import MemoryEngine
 
 
@@ -34,8 +34,7 @@ class Yard:
 
     @asynccontextmanager
     async def serving(self, **more: Any) -> AsyncGenerator[Service, None]:
-        service = build(self.settings.model_copy(update=more), self.engine)
-        async with service.app.router.lifespan_context(service.app):
+        async with serving(self.settings.model_copy(update=more), self.engine) as service:
             yield service
 
     async def control(self, session_id: str, action: SandboxAction) -> Reply:
@@ -44,6 +43,18 @@ class Yard:
     async def statuses(self, session_id: str) -> list[str]:
         subject = session_subject(self.world.tenant, session_id, "sandbox")
         return [stored.event.type.removeprefix("sandbox.") async for stored in self.world.log.replay(subject)]
+
+    async def begun(self, **fields: Any) -> tuple[str, str]:
+        """A session whose run is under way in its container, and that run: it ends when it is finished."""
+        self.runner.holds = True
+        session_id = await self.world.session(**fields)
+        run_id = await self.world.prompt(session_id)
+        await self.world.seen(session_id, "run.started", run_id=run_id)
+        return session_id, run_id
+
+    async def finish(self, session_id: str, run_id: str) -> None:
+        self.runner.let_go(run_id)
+        await self.ended(session_id, run_id)
 
     async def ended(self, session_id: str, run_id: str, how: str = "run.completed") -> Any:
         return (await self.world.seen(session_id, how, run_id=run_id)).event.payload
@@ -77,3 +88,21 @@ async def until(holds: Callable[[], bool | Awaitable[bool]]) -> None:
             if found is True or (not isinstance(found, bool) and await found):
                 return
             await asyncio.sleep(0.02)
+
+
+def watched(service: Service) -> Counter[str]:
+    """How often the keeper looks at everything (`once`), and at one session (`look_at`), from now on."""
+    keeper, seen = service.app.state.sandboxing.keeper, Counter[str]()
+
+    def counted(name: str) -> Callable[..., Awaitable[None]]:
+        original = getattr(keeper, name)
+
+        async def count(*given: Any) -> None:
+            seen[name] += 1
+            await original(*given)
+
+        return count
+
+    for name in ("once", "look_at"):
+        setattr(keeper, name, counted(name))
+    return seen
