@@ -13,8 +13,9 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from runyard_chassis.tokens import SESSION_AUDIENCE, Tokens
-from runyard_events import EventLog, Scope, Writer, connect, new_id
+from runyard_events import CommandBus, EventLog, Scope, Writer, command, connect, new_id
 from runyard_events.catalogue import RunRequested, SandboxRequested, SessionCreated
+from runyard_events.commands import StartInSandbox
 from runyard_events.connection import inbox_prefix
 from runyard_events.session_account import session_permissions
 from runyard_events.topology import ensure_sandbox_queue, sandbox_durable
@@ -97,6 +98,20 @@ class Street:
         self.guests.append(client)
         self.errors[box.session] = found
         return client
+
+    async def order(self, box: Box, prompt: str) -> StartInSandbox:
+        """The command that starts its run in its container."""
+        order = StartInSandbox(
+            session_id=box.session,
+            run_id=box.run,
+            workspace_id="w",
+            runner_type="codex",
+            prompt=prompt,
+            thread_id="t",
+            working_directory="/w",
+        )
+        await CommandBus(self.root).send(command(order, tenant_id=box.tenant))
+        return order
 
     async def stored(self) -> dict[str, dict[str, int]]:
         """How many messages there are on each subject of each stream."""

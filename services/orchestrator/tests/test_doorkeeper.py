@@ -17,14 +17,8 @@ from nats.js.kv import KeyValue
 
 from runyard_chassis.tokens import API_AUDIENCE, Tokens
 from runyard_events import EventLog, Leases, LogUnavailable, Scope, Writer, connect, new_id
-from runyard_events.catalogue import (
-    AssistantDelta,
-    RunCancelRequested,
-    RunStarted,
-    SandboxRequested,
-    SessionDeleted,
-)
-from runyard_events.commands import CommandBus, StartInSandbox, command, decode_command
+from runyard_events.catalogue import AssistantDelta, RunCancelRequested, RunStarted, SandboxRequested, SessionDeleted
+from runyard_events.commands import decode_command
 from runyard_events.session_log import SessionLog
 from runyard_events.topology import sandbox_durable
 from runyard_orchestrator.adapters.doorkeeper import Doorkeeper
@@ -145,16 +139,7 @@ async def test_a_runner_in_a_container_can_do_its_work(town: Street) -> None:
     client = await town.enter(box)
     log = SessionLog(client)
     writer = Writer(log, scope=box.scope, source="runner-codex.1", provider="codex")
-    order = StartInSandbox(
-        session_id=box.session,
-        run_id=box.run,
-        workspace_id="w",
-        runner_type="codex",
-        prompt="p",
-        thread_id="t",
-        working_directory="/w",
-    )
-    await CommandBus(town.root).send(command(order, tenant_id=box.tenant))
+    order = await town.order(box, "p")
 
     pull = await client.jetstream().pull_subscribe_bind(durable=sandbox_durable(box.session), stream="COMMANDS")
     [message] = await pull.fetch(1, timeout=5)
