@@ -5,20 +5,13 @@ from pathlib import Path
 import pytest
 
 from runyard_events import new_id
-from runyard_events.catalogue import (
-    BranchPushed,
-    BranchPushFailed,
-)
-from runyard_events.commands import (
-    FetchWorkspace,
-    OpenPullRequest,
-    PushSession,
-)
+from runyard_events.catalogue import BranchPushed, BranchPushFailed
+from runyard_events.commands import FetchWorkspace, OpenPullRequest, PushSession
 
 from .conftest import Running, git
+from .containers import Container
 from .remote_servers import GitServer
 from .remote_service import imported, push, said
-from .test_sandboxes import Container
 
 
 async def test_a_push_brings_what_is_committed_and_what_is_not_to_the_session_s_branch(

@@ -13,7 +13,7 @@ from docker.types import Mount
 from runyard_events import Reply
 
 from .conftest import Running, git, make_repository
-from .test_sandboxes import Container, contained
+from .containers import Container, contained
 
 pytestmark = pytest.mark.docker
 

@@ -1,82 +1,18 @@
-"""Worktrees and checkpoints: everything the agent did is kept, nothing of the user's is touched."""
+"""Checkpoints: everything the agent did is kept, nothing of the user's is touched."""
 
-import asyncio
-import contextlib
 import hashlib
 import os
-import subprocess
-import sys
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from runyard_workspace.adapters.diffs import DiffLimits, Diffs
-from runyard_workspace.adapters.git import Git, GitError
-from runyard_workspace.adapters.mirror import Mirror, Mirrored
-from runyard_workspace.adapters.place import Place
-from runyard_workspace.adapters.snapshots import Checkpoint, Snapshots
-from runyard_workspace.adapters.staging import Staging
-from runyard_workspace.adapters.tree import Tree
 from runyard_workspace.adapters.weighing import SnapshotLimits
-from runyard_workspace.adapters.worktrees import Worktrees, place_of
-from runyard_workspace.domain.diff import FileChange, totals
+from runyard_workspace.domain.diff import totals
 
 from .conftest import git, make_repository
+from .desks import OTHER, SESSION, Desk, desk, open_desk
 
-SESSION = "0f9bfb45-7d6b-5a3c-8b0a-3d6a2f4c1e11"
-OTHER = "0f9bfb45-0000-5a3c-8b0a-3d6a2f4c1e11"
-WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-
-@dataclass
-class Desk:
-    """A session's worktree and the tools that look at it."""
-
-    repository: Path
-    path: Path
-    base: str
-    at: Place
-    snapshots: Snapshots
-    diffs: Diffs
-    worktrees: Worktrees
-    branch: str
-    scratch: Path
-
-    async def keep(self, run: str = "r1", parent: str | None = None) -> Checkpoint:
-        return await self.snapshots.checkpoint(
-            self.at,
-            ref=f"refs/runyard/sessions/{SESSION}/runs/{run}",
-            parent=parent or self.base,
-            message="Files",
-            when=WHEN,
-        )
-
-    async def changes(self, kept: Checkpoint) -> dict[str, FileChange]:
-        return {one.path: one for one in await self.diffs.changes(self.at, kept.parent, kept.commit)}
-
-
-async def open_desk(repository: Path, folder: Path, limits: SnapshotLimits | None = None) -> Desk:
-    tool = Git()
-    worktrees = Worktrees(tool)
-    opened = await worktrees.open(repository, folder / "worktrees" / SESSION, SESSION)
-    return Desk(
-        repository=repository,
-        path=opened.path,
-        base=opened.base_commit,
-        at=place_of(repository, opened.path),
-        snapshots=Snapshots(tool, Staging(folder / "scratch"), limits or SnapshotLimits()),
-        diffs=Diffs(tool, DiffLimits()),
-        worktrees=worktrees,
-        branch=opened.branch,
-        scratch=folder / "scratch",
-    )
-
-
-@pytest.fixture
-async def desk(repository: Path, tmp_path: Path) -> Desk:
-    return await open_desk(repository, tmp_path)
+__all__ = ["desk"]
 
 
 def user_state(desk: Desk) -> dict[str, str]:
@@ -90,30 +26,6 @@ def user_state(desk: Desk) -> dict[str, str]:
     state["logs"] = "\n".join(sorted(str(path) for path in (desk.repository / ".git/logs").rglob("*")))
     state["staged"] = git(desk.path, "diff", "--cached")
     return state
-
-
-async def test_each_session_has_a_worktree_on_a_branch_of_its_own(repository: Path, tmp_path: Path) -> None:
-    worktrees = Worktrees(Git())
-    one = await worktrees.open(repository, tmp_path / "w" / SESSION, SESSION)
-    two = await worktrees.open(repository, tmp_path / "w" / OTHER, OTHER)
-    assert one.branch == "runyard/0f9bfb45"
-    assert two.branch == f"runyard/{OTHER}"
-    (one.path / "README.md").write_text("mine")
-    assert (two.path / "README.md").read_text() == "# Hello\n"
-    assert git(one.path, "status", "--porcelain") == "M README.md"
-    assert git(two.path, "status", "--porcelain") == ""
-
-
-async def test_what_a_killed_attempt_has_left_of_a_worktree_is_cleared(repository: Path, tmp_path: Path) -> None:
-    worktrees = Worktrees(Git())
-    path = tmp_path / "w" / SESSION
-    await worktrees.open(repository, path, SESSION)
-    (path / "README.md").unlink()
-    (repository / ".git/worktrees" / SESSION / "locked").write_text("initializing")
-    again = await worktrees.open(repository, path, SESSION)
-    assert (path / "README.md").exists()
-    assert git(path, "status", "--porcelain") == ""
-    assert again.base_commit == git(repository, "rev-parse", "HEAD")
 
 
 async def test_hooks_and_filters_of_the_repository_are_not_run(repository: Path, tmp_path: Path) -> None:
@@ -333,144 +245,3 @@ async def test_a_submodule_is_kept_as_the_commit_that_it_stands_at(tmp_path: Pat
     assert user_state(desk) == before
     assert changes["lib"].submodule
     assert changes["lib"].status == "modified"
-
-
-async def test_a_diff_to_now_leaves_no_object_behind(desk: Desk) -> None:
-    (desk.path / "a.txt").write_text("only for now\n")
-    before = sorted(str(path) for path in (desk.repository / ".git/objects").rglob("*"))
-    async with desk.snapshots.scratch() as folder:
-        now = await desk.snapshots.take(desk.at, folder, keep=False)
-        own = desk.at.with_index(folder / "index", folder / "objects")
-        diff = await desk.diffs.between(own, desk.base, now.tree)
-    assert "+only for now" in diff.patch
-    assert sorted(str(path) for path in (desk.repository / ".git/objects").rglob("*")) == before
-    assert list(desk.scratch.iterdir()) == []
-
-
-async def test_a_diff_marks_binary_files_and_renames(desk: Desk) -> None:
-    (desk.path / "image.png").write_bytes(bytes(range(256)))
-    (desk.path / "src" / "app.py").rename(desk.path / "src" / "main.py")
-    kept = await desk.keep()
-    changes = await desk.changes(kept)
-    assert changes["image.png"].binary
-    assert changes["image.png"].insertions == 0
-    assert changes["src/main.py"].status == "renamed"
-    assert changes["src/main.py"].old_path == "src/app.py"
-
-
-async def test_a_large_diff_is_cut_between_files(desk: Desk) -> None:
-    for number in range(4):
-        (desk.path / f"f{number}").write_text(f"{number}\n" * 1000)
-    kept = await desk.keep()
-    small = Diffs(Git(), DiffLimits(patch_bytes=5000))
-    diff = await small.between(desk.at, kept.parent, kept.commit)
-    assert diff.truncated
-    assert len(diff.changes) == 4
-    assert len(diff.patch) <= 5000
-    assert diff.patch.count("diff --git") == 1
-    assert diff.patch.endswith("\n")
-
-
-async def test_a_patch_can_be_applied_to_the_base(desk: Desk, tmp_path: Path) -> None:
-    (desk.path / "new file.txt").write_text("with a space\n")
-    (desk.path / "README.md").write_text("no end of line")
-    kept = await desk.keep()
-    diff = await desk.diffs.between(desk.at, kept.parent, kept.commit)
-    git(tmp_path, "clone", "-q", str(desk.repository), "fresh")
-    (tmp_path / "the.patch").write_text(diff.patch)
-    git(tmp_path / "fresh", "apply", str(tmp_path / "the.patch"))
-    assert (tmp_path / "fresh" / "README.md").read_text() == "no end of line"
-    assert (tmp_path / "fresh" / "new file.txt").read_text() == "with a space\n"
-
-
-async def test_a_removed_worktree_takes_its_branch_along_only_when_no_commit_is_lost(desk: Desk) -> None:
-    kept = await desk.keep()
-    await desk.worktrees.remove(desk.repository, desk.path, desk.branch)
-    assert not desk.path.exists()
-    assert desk.branch not in git(desk.repository, "branch", "--list", "--format=%(refname:short)")
-    assert git(desk.repository, "worktree", "list").count("\n") == 0
-    assert git(desk.repository, "rev-parse", kept.ref) == kept.commit
-
-    again = await desk.worktrees.open(desk.repository, desk.path, SESSION)
-    git(again.path, "commit", "-q", "--allow-empty", "-m", "Worth keeping")
-    await desk.worktrees.remove(desk.repository, again.path, again.branch)
-    assert again.branch in git(desk.repository, "branch", "--list", "--format=%(refname:short)")
-
-
-async def test_a_worktree_with_closed_folders_can_be_removed(desk: Desk) -> None:
-    (desk.path / "closed" / "inner").mkdir(parents=True)
-    (desk.path / "closed" / "inner" / "file").write_text("x")
-    (desk.path / "closed" / "inner").chmod(0o500)
-    (desk.path / "closed").chmod(0o500)
-    await desk.worktrees.remove(desk.repository, desk.path, desk.branch)
-    assert not desk.path.exists()
-
-
-SWAPPER = """
-import ctypes, os, sys
-exchange = ctypes.CDLL(None).renameat2
-pairs = [(a.encode(), b.encode()) for a, b in zip(sys.argv[1::2], sys.argv[2::2])]
-print("ready", flush=True)
-while True:
-    for a, b in pairs:
-        exchange(-100, a, -100, b, 2)
-"""
-
-
-async def test_what_is_swapped_for_a_link_while_it_is_read_is_not_followed(desk: Desk, tmp_path: Path) -> None:
-    """An agent that goes on working could otherwise have files of the host put where it can read them."""
-    secret, links = tmp_path / "outside" / "secret.txt", tmp_path / "links"
-    for folder in (secret.parent, links, desk.path / "folder"):
-        folder.mkdir()
-    secret.write_text("a file of the host\n")
-    for harmless in (desk.path / "file.txt", desk.path / "folder" / "secret.txt"):
-        harmless.write_text("as long, but mine.\n")
-    (links / "file.txt").symlink_to(secret)
-    (links / "folder").symlink_to(secret.parent)
-    names = [str(parent / name) for name in ("file.txt", "folder") for parent in (desk.path, links)]
-    swapper = subprocess.Popen(  # noqa: ASYNC220 - it starts at once
-        [sys.executable, "-c", SWAPPER, *names], stdout=subprocess.PIPE
-    )
-    try:
-        assert swapper.stdout
-        await asyncio.to_thread(swapper.stdout.readline)
-        for _ in range(40):
-            with contextlib.suppress(GitError):
-                async with desk.snapshots.scratch() as scratch:
-                    await desk.snapshots.take(desk.at, scratch)
-    finally:
-        swapper.kill()
-        swapper.wait()
-    kept = git(tmp_path, "hash-object", str(secret))
-    objects = git(desk.at.common_dir, "cat-file", "--batch-all-objects", "--batch-check=%(objectname)").split()
-    assert kept not in objects
-
-
-class _Swapping(Tree):
-    """A worktree whose agent puts a folder in the place of a link as soon as that was looked at."""
-
-    def __init__(self, root: Path, name: str, prepared: str) -> None:
-        super().__init__(root)
-        self._name, self._prepared = root / name, root / prepared
-
-    def link(self, parts: tuple[str, ...]) -> str:
-        found = super().link(parts)
-        self._name.unlink()
-        self._prepared.rename(self._name)
-        return found
-
-
-def test_a_link_that_becomes_a_folder_leads_no_copy_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The agent could otherwise make files of the host: jobs, keys, hooks."""
-    worktree, host, copies = (tmp_path / name for name in ("worktree", "host", "copies"))
-    for folder in (worktree, host, copies, worktree / "prepared"):
-        folder.mkdir()
-    (worktree / "a").symlink_to(host)
-    (worktree / "prepared" / "job").write_text("of the agent's making")
-    mirror = Mirror(worktree, copies, tmp_path)
-    monkeypatch.setattr(mirror, "_tree", _Swapping(worktree, "a", "prepared"))
-
-    copied = mirror.bring([b"a", b"a/job"], 1000)
-
-    assert list(host.iterdir()) == []
-    assert copied == Mirrored((b"a",), (), (b"a/job",))

@@ -18,9 +18,11 @@ from runyard_workspace.adapters.git import Git, GitStalled
 from runyard_workspace.adapters.listing import Listing
 from runyard_workspace.adapters.tree import Tree
 
-from .conftest import Running, git
-from .test_sandboxes import Container, contained
-from .test_snapshots import Desk, open_desk
+from .conftest import git
+from .containers import Container, container
+from .desks import Desk, desk
+
+__all__ = ["container", "desk"]
 
 SOON = 8.0
 """Seconds; the time-outs of what is tried here are 30 to 300."""
@@ -30,11 +32,6 @@ SOON = 8.0
 def _looks(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction] - pytest takes it
     """Looked at more often than otherwise, so that many stalls can be tried."""
     monkeypatch.setattr(stalls, "LOOK_SECONDS", 0.1)
-
-
-@pytest.fixture
-async def desk(repository: Path, tmp_path: Path) -> Desk:
-    return await open_desk(repository, tmp_path)
 
 
 @contextlib.asynccontextmanager
@@ -150,11 +147,6 @@ async def test_git_at_work_is_left_alone(desk: Desk, tmp_path: Path) -> None:
     busy.write_text("#!/bin/sh\ni=0; while [ $i -lt 600000 ]; do i=$((i+1)); done\nsleep 0.3\necho done\n")
     busy.chmod(0o755)
     assert await Git(str(busy)).text("ls-files", at=desk.at) == "done"
-
-
-@pytest.fixture
-async def container(service: Running, repository: Path) -> Container:
-    return await contained(service, repository)
 
 
 async def test_a_run_ends_with_an_event_that_names_the_pipe(container: Container) -> None:
