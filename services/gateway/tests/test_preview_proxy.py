@@ -1,196 +1,21 @@
-"""The reverse proxy in front of previews: who gets in, what goes through, and what stays out."""
+"""The reverse proxy in front of previews: what goes through, and what stays out."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-import pytest_asyncio
-from fastapi import FastAPI
-from starlette.applications import Starlette
 
-from runyard_chassis import Service, Tokens, create_app, serve
-from runyard_chassis.settings import ServiceSettings
-from runyard_gateway.previews.access import Access, Seen
+from runyard_chassis import Tokens
 from runyard_gateway.previews.addresses import PreviewAddresses
 from runyard_gateway.previews.cookies import for_preview, from_preview
-from runyard_gateway.previews.exchange import Limits, new_session
-from runyard_gateway.previews.layer import PreviewHosts, Proxy
-from runyard_gateway.previews.passes import Holder, Passes, expiry
 from runyard_stack.embedded.ports import free_port
 
-from .preview_program import program
+from .sites import HTML, ID, SECRET, TENANT, Site, site
 
-SECRET = "a-key-for-tests-that-is-long-enough-to-be-one"
-ID = "0f3c1c1e-6f0a-4a51-9f6a-0d9f3b6f2c11"
-TENANT = "tenant-1"
-HTML = {"Accept": "text/html"}
-COOKIE = "__Host-runyard-preview"
-
-
-@dataclass
-class Book:
-    """Rows that a test writes by hand."""
-
-    previews: dict[str, Seen] = field(default_factory=dict[str, Seen])
-    shares: dict[str, datetime] = field(default_factory=dict[str, datetime])
-    used: set[str] = field(default_factory=set[str])
-
-    async def seen(self, preview_id: str) -> Seen | None:
-        return self.previews.get(preview_id)
-
-    async def share_expiry(self, preview_id: str, share_id: str) -> datetime | None:
-        return self.shares.get(share_id) if preview_id == ID else None
-
-    async def use_ticket(self, ticket: str, expires: datetime) -> bool:
-        if ticket in self.used or expires < datetime.now(UTC):
-            return False
-        self.used.add(ticket)
-        return True
-
-    def now(self, **values: Any) -> None:
-        self.previews[ID] = replace(self.previews[ID], **values)
-
-
-@contextlib.asynccontextmanager
-async def _serving(service: Service) -> AsyncGenerator[None]:
-    stop, ready = asyncio.Event(), asyncio.Event()
-    task = asyncio.create_task(serve(service, stop, on_ready=ready.set))
-    await ready.wait()
-    try:
-        yield
-    finally:
-        stop.set()
-        await task
-
-
-@dataclass
-class Site:
-    """A gateway with one preview, and a browser of sorts."""
-
-    book: Book
-    passes: Passes
-    port: int
-    browser: aiohttp.ClientSession
-    program: Starlette
-
-    @property
-    def host(self) -> str:
-        return f"{ID}.preview.localhost:{self.port}"
-
-    def cookie(self, **holder: Any) -> str:
-        held = Holder(**{"tenant": TENANT, "preview": ID, "user": "ada", **holder})
-        return f"{COOKIE}={self.passes.mint('cookie', held, expiry(60))}"
-
-    def request(self, path: str, *, method: str = "GET", pass_: str | None = None, **options: Any) -> Any:
-        headers = {"Host": self.host, "Cookie": self.cookie() if pass_ is None else pass_, **options.pop("headers", {})}
-        url = f"http://127.0.0.1:{self.port}{path}"
-        return self.browser.request(method, url, headers=headers, allow_redirects=False, **options)
-
-    def socket(self, **options: Any) -> Any:
-        headers = {"Host": self.host, "Cookie": self.cookie(), **options.pop("headers", {})}
-        connect = cast("Any", self.browser).ws_connect
-        return connect(f"http://127.0.0.1:{self.port}/socket", headers=headers, **options)
-
-
-@pytest_asyncio.fixture
-async def site() -> AsyncIterator[Site]:
-    """A gateway's app with the layer before it, and a program behind a preview."""
-    inner, outer = free_port(), free_port()
-    behind, book, passes = program(), Book(), Passes(SECRET)
-    book.previews[ID] = Seen(ID, TENANT, "ready", inner, f"127.0.0.1:{inner}", "Vite", None, ())
-    app = create_app("gateway", settings=ServiceSettings())
-    addresses = PreviewAddresses("preview.localhost", "http", outer)
-    app.add_middleware(PreviewHosts, addresses=addresses)
-    limits = Limits(body_bytes=200_000, first_byte_seconds=5, at_once=8)
-    async with (
-        _serving(Service("program", cast("FastAPI", behind), "127.0.0.1", inner, 1)),
-        _serving(Service("gateway", app, "127.0.0.1", outer, 1)),
-        new_session(limits) as session,
-        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as browser,
-    ):
-        app.state.preview_proxy = Proxy(
-            addresses, Access(book, passes, seconds=0), session, limits, app.state.stopping, 3600, {}
-        )
-        yield Site(book, passes, outer, browser, behind)
-
-
-async def test_without_a_pass_there_is_nothing_to_see_and_nothing_to_learn(site: Site) -> None:
-    for host in (site.host, site.host.replace(ID, "another-preview")):
-        async with site.request("/echo/x", pass_="", headers={**HTML, "Host": host}) as answer:
-            assert answer.status == 401
-            assert "You need a link" in await answer.text()
-    async with site.request("/echo/x", pass_="") as answer:
-        assert answer.content_type == "application/problem+json"
-        assert (await answer.json())["type"] == "preview-link-needed"
-
-
-async def test_a_link_opens_once_and_leaves_a_cookie_of_this_host_alone(site: Site) -> None:
-    token = site.passes.mint("open", Holder(TENANT, ID, "ada"), expiry(60))
-    async with site.request(f"/__runyard/open?token={token}", pass_="") as answer:
-        assert answer.status == 303
-        assert answer.headers["Location"] == "/"
-        assert answer.headers["Referrer-Policy"] == "no-referrer"
-        cookie = answer.headers["Set-Cookie"]
-    assert cookie.startswith(f"{COOKIE}=")
-    assert "Domain" not in cookie
-    assert {"Path=/", "HttpOnly", "Secure", "SameSite=None", "Partitioned"} <= set(cookie.split("; "))
-    async with site.request("/echo/x", pass_=cookie.split(";")[0]) as answer:
-        assert answer.status == 200
-    async with site.request(f"/__runyard/open?token={token}", pass_="") as answer:
-        assert answer.status == 401
-
-
-async def test_a_pass_opens_its_own_preview_for_its_own_team_and_in_its_own_way_only(site: Site) -> None:
-    open_, share = (site.passes.mint(kind, Holder(TENANT, ID, "ada"), expiry(60)) for kind in ("open", "share"))
-    refused = [
-        site.cookie(preview="another"),
-        site.cookie(tenant="another"),
-        f"{COOKIE}={open_}",
-        f"{COOKIE}={Passes(SECRET + '!').mint('cookie', Holder(TENANT, ID, 'ada'), expiry(60))}",
-        f"{COOKIE}={site.passes.mint('cookie', Holder(TENANT, ID, 'ada'), expiry(-1))}",
-        f"{COOKIE}={Tokens(SECRET).mint(tenant=TENANT, user='ada')}",
-        site.cookie().removeprefix("__Host-"),
-    ]
-    for one in refused:
-        async with site.request("/echo/x", pass_=one) as answer:
-            assert answer.status == 401
-    for path in (f"/__runyard/share?token={open_}", f"/__runyard/open?token={share}", "/__runyard/else"):
-        async with site.request(path, pass_="") as answer:
-            assert answer.status == 401
-            assert "Set-Cookie" not in answer.headers
-
-
-async def test_a_shared_link_opens_again_and_again_until_it_is_revoked(site: Site) -> None:
-    site.book.shares["s1"] = datetime.now(UTC) + timedelta(hours=1)
-    holder = Holder(TENANT, ID, share="s1")
-    token, cookie = site.passes.mint("share", holder, expiry(60)), ""
-    for _ in range(2):
-        async with site.request(f"/__runyard/share?token={token}", pass_="") as answer:
-            assert answer.status == 303
-            cookie = answer.headers["Set-Cookie"].split(";")[0]
-    async with site.request("/echo/x", pass_=cookie) as answer:
-        assert answer.status == 200
-    async with site.socket(headers={"Cookie": cookie}) as socket:
-        await socket.receive_json()
-        del site.book.shares["s1"]
-        async with site.request("/echo/x", pass_=cookie) as answer:
-            assert answer.status == 401
-        message = await asyncio.wait_for(socket.receive(), 10)
-        assert (message.type, socket.close_code) == (aiohttp.WSMsgType.CLOSE, 4401)
-    async with site.request(f"/__runyard/share?token={token}", pass_="") as answer:
-        assert answer.status == 401
-
-
-async def test_an_expired_share_opens_nothing(site: Site) -> None:
-    site.book.shares["s1"] = datetime.now(UTC) - timedelta(seconds=1)
-    async with site.request("/echo/x", pass_=site.cookie(user=None, share="s1")) as answer:
-        assert answer.status == 401
+__all__ = ["site"]
 
 
 async def test_the_program_is_asked_at_localhost_and_gets_nothing_of_the_platform(site: Site) -> None:
