@@ -2,6 +2,7 @@
 
 import base64
 import os
+import shutil
 from pathlib import Path
 
 import httpx
@@ -183,3 +184,23 @@ async def test_a_file_too_large_for_a_diff_is_named(service: Running, session: t
     assert diff["skipped"] == ["model.bin"]
     assert [one["path"] for one in diff["files"]] == ["README.md"]
     assert (diff["from"], diff["to"], diff["truncated"]) == ("base", "worktree", False)
+
+
+@pytest.mark.parametrize("query", ["files", "diff"])
+async def test_files_that_go_before_the_rows_know_of_it_are_told_as_gone(
+    service: Running, session: tuple[str, Path], query: str
+) -> None:
+    head = _admin(service, session[0]) / "HEAD"
+    head.unlink()
+    answer = await service.http.get(f"/sessions/{session[0]}/{query}", headers=service.headers())
+    assert (answer.status_code, answer.json()["type"]) == (503, "worktree-failed")
+
+    shutil.rmtree(head.parent)
+    answer = await service.http.get(f"/sessions/{session[0]}/{query}", headers=service.headers())
+    assert (answer.status_code, answer.json()["type"]) == (404, "worktree-removed")
+
+
+def _admin(service: Running, session: str) -> Path:
+    """What the repository itself keeps about a session's worktree."""
+    (folder,) = service.root.glob(f"*/repo/.git/worktrees/{session}")
+    return folder

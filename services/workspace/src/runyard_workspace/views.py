@@ -22,6 +22,11 @@ WAIT_SECONDS = 3.0
 T = TypeVar("T")
 
 
+def removed() -> NotFound:
+    """What is said of the files of a session that has none any more."""
+    return NotFound("The session was deleted and its files with it.", type="worktree-removed")
+
+
 class Views:
     """A tenant's worktrees and checkpoints."""
 
@@ -50,7 +55,7 @@ class Views:
         """
         found = await self.worktree(tenant, session)
         if found.status != "opened":
-            raise NotFound("The session was deleted and its files with it.", type="worktree-removed")
+            raise removed()
         return found
 
     async def checkpoint(self, tenant: str, run: str, session: str | None = None) -> RunCheckpoint | None:

@@ -6,13 +6,14 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import JSONResponse, Response
 
-from runyard_chassis import CallerDep, Invalid, NotFound, Unavailable
+from runyard_chassis import CallerDep, Invalid, NotFound
 from runyard_workspace.adapters.diffs import Diff
 from runyard_workspace.adapters.git import GitError
 from runyard_workspace.api.sessions import SessionTrees, TreesDep
 from runyard_workspace.api.shapes import ChangedFile, DiffView
 from runyard_workspace.domain.diff import totals
 from runyard_workspace.store import RunCheckpoint, Worktree
+from runyard_workspace.views import removed
 
 BASE = "base"
 WORKTREE = "worktree"
@@ -75,11 +76,8 @@ async def _commit_after(trees: SessionTrees, worktree: Worktree, run: str) -> st
 
 async def _to_now(trees: SessionTrees, worktree: Worktree, old: str, commit: str) -> DiffView:
     if worktree.status != "opened":
-        raise NotFound("The session was deleted and its files with it.", type="worktree-removed")
-    try:
-        diff, skipped = await trees.diff_to_now(worktree, commit)
-    except GitError as error:
-        raise Unavailable("The worktree cannot be read just now.", type="diff-failed") from error
+        raise removed()
+    diff, skipped = await trees.diff_to_now(worktree, commit)
     return _view(worktree, old, WORKTREE, diff, skipped)
 
 

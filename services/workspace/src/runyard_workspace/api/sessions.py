@@ -9,9 +9,9 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from runyard_chassis import Conflict
+from runyard_chassis import Conflict, Unavailable
 from runyard_workspace.adapters.diffs import Diff, Diffs
-from runyard_workspace.adapters.git import GitStalled
+from runyard_workspace.adapters.git import GitError, GitStalled
 from runyard_workspace.adapters.listing import Listing, Page
 from runyard_workspace.adapters.place import Place
 from runyard_workspace.adapters.snapshots import Snapshots
@@ -19,7 +19,7 @@ from runyard_workspace.adapters.tree import Tree
 from runyard_workspace.adapters.worktrees import place_of
 from runyard_workspace.domain.layout import Layout
 from runyard_workspace.store import Worktree
-from runyard_workspace.views import Views
+from runyard_workspace.views import Views, removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +59,22 @@ class SessionTrees:
         after: str | None,
         limit: int,
     ) -> Page:
-        """A page of the list of a session's files. Raises as `files` does."""
+        """A page of the list of a session's files. Raises as `files` does, and as `diff_to_now`."""
         worktree = await self.views.open_worktree(tenant, session)
-        with _stalls_told():
+        at = self.place(worktree)
+        with _trouble_told(at):
             return await self.listing.page(
-                self.place(worktree), self._tree(worktree), folder=folder, ignored=ignored, after=after, limit=limit
+                at, self._tree(worktree), folder=folder, ignored=ignored, after=after, limit=limit
             )
 
     async def diff_to_now(self, worktree: Worktree, old: str) -> tuple[Diff, tuple[str, ...]]:
-        """What has changed between a commit and the files as they are; and the files that were left out."""
+        """What has changed between a commit and the files as they are; and the files that were left out.
+
+        Raises:
+            NotFound: the files were removed meanwhile. Conflict: Git waits at one of them. Unavailable: Git fails.
+        """
         at = self.place(worktree)
-        with _stalls_told():
+        with _trouble_told(at):
             async with self.snapshots.scratch() as folder:
                 now = await self.snapshots.take(at, folder, keep=False)
                 own = at.with_index(folder / "index", folder / "objects")
@@ -111,3 +116,14 @@ def _stalls_told() -> Generator[None]:
         yield
     except GitStalled as error:
         raise Conflict(f"{error.last_words}.", type="worktree-unreadable") from error
+
+
+@contextmanager
+def _trouble_told(at: Place) -> Generator[None]:
+    try:
+        with _stalls_told():
+            yield
+    except GitError as error:
+        if not all(folder and folder.is_dir() for folder in (at.git_dir, at.work_tree)):
+            raise removed() from error
+        raise Unavailable("The worktree cannot be read just now.", type="worktree-failed") from error
