@@ -3,8 +3,9 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import pytest
 import structlog
@@ -15,18 +16,32 @@ from runyard_events.redact import Redactor
 CANARY = "canary-5f0e2d7c9b1a"
 
 
-@pytest.fixture
-def out() -> Iterator[io.StringIO]:
-    """What is logged, as JSON lines; logging is as before afterwards."""
-    root = logging.getLogger()
+@contextmanager
+def logged(form: Literal["json", "console"]) -> Generator[io.StringIO]:
+    """What is logged in this form; logging is as before afterwards."""
+    root, before = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
     stream = io.StringIO()
-    configure_logging("INFO", format="json", stream=stream, redactor=Redactor.for_secrets([CANARY], salt="s"))
-    yield stream
-    structlog.reset_defaults()
-    logging.captureWarnings(capture=False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    configure_logging("INFO", format=form, stream=stream, redactor=Redactor.for_secrets([CANARY], salt="s"))
+    try:
+        yield stream
+    finally:
+        structlog.configure(**before)
+        logging.captureWarnings(capture=False)
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+@pytest.fixture
+def out() -> Generator[io.StringIO]:
+    with logged("json") as stream:
+        yield stream
+
+
+@pytest.fixture
+def console() -> Generator[io.StringIO]:
+    with logged("console") as stream:
+        yield stream
 
 
 def fail(text: str) -> None:
@@ -105,14 +120,18 @@ def test_a_secret_that_comes_up_later_is_replaced_from_then_on(out: io.StringIO)
     assert out.getvalue().count("[redacted]") == 3
 
 
-def test_the_console_form_is_for_people() -> None:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    stream = io.StringIO()
-    configure_logging("INFO", format="console", stream=stream)
+def test_the_console_form_is_for_people(console: io.StringIO) -> None:
     get_logger("demo").info("run.started", run_id="r1")
-    structlog.reset_defaults()
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    assert "run.started" in stream.getvalue()
-    assert not stream.getvalue().startswith("{")
+    assert "run.started" in console.getvalue()
+    assert not console.getvalue().startswith("{")
+
+
+def test_a_traceback_on_the_console_tells_no_secrets_and_no_local_variables(console: io.StringIO) -> None:
+    local = {"authorization": "local-0a1b2c3d4e5f"}
+    try:
+        fail(f"no {CANARY} here")
+    except LookupError:
+        get_logger("demo").exception("run.failed")
+        logging.getLogger("library").exception("as well")
+    assert console.getvalue().count("LookupError: no [redacted] here") == 2
+    assert local["authorization"] not in console.getvalue()

@@ -47,7 +47,7 @@ def configure_logging(
     """
     out = stream or sys.stdout
     pretty = format == "console" or (format == "auto" and out.isatty())
-    shared = _shared_processors(redactor or Redactor(), pretty=pretty)
+    shared = _shared_processors(redactor or Redactor())
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -73,8 +73,8 @@ def configure_logging(
     logging.captureWarnings(capture=True)
 
 
-def _shared_processors(redactor: Redactor, *, pretty: bool) -> list[Processor]:
-    processors: list[Processor] = [
+def _shared_processors(redactor: Redactor) -> list[Processor]:
+    return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -83,16 +83,17 @@ def _shared_processors(redactor: Redactor, *, pretty: bool) -> list[Processor]:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add_trace_ids,
         structlog.processors.StackInfoRenderer(),
+        # Before the redaction, and without local variables: they hold tokens, and take seconds to print.
+        structlog.processors.format_exc_info,
+        Redaction(redactor),
     ]
-    if not pretty:
-        processors.append(structlog.processors.format_exc_info)
-    processors.append(Redaction(redactor))
-    return processors
 
 
 def _renderer(*, pretty: bool) -> Processor:
     if pretty:
-        return structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+        return structlog.dev.ConsoleRenderer(
+            colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     return structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
 
 
