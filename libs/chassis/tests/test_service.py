@@ -22,10 +22,12 @@ from runyard_chassis import PortTakenError, Service, StartFailedError, create_ap
 from runyard_stack.embedded.ports import free_port
 
 HOST = "127.0.0.1"
+GRACE = 20
+"""Seconds that a stop leaves to what does not end by itself. What does is given half of it."""
 
 
 def service(name: str, app: FastAPI) -> Service:
-    return Service(name, app, HOST, free_port(), shutdown_grace_seconds=2)
+    return Service(name, app, HOST, free_port(), shutdown_grace_seconds=GRACE)
 
 
 @asynccontextmanager
@@ -100,7 +102,7 @@ async def test_a_stop_ends_open_streams_cleanly_and_at_once() -> None:
             pieces = answer.aiter_bytes()
             await anext(pieces)
             stop.set()
-            async with asyncio.timeout(1.5):
+            async with asyncio.timeout(GRACE / 2):
                 # A connection that is cut would raise RemoteProtocolError here.
                 assert [piece async for piece in pieces] == []
         assert closed.is_set()
@@ -135,7 +137,7 @@ async def test_a_stop_closes_open_websockets_as_a_restart() -> None:
     async with serving(gateway) as stop, connect(f"ws://{HOST}:{gateway.port}/ws") as client:
         assert await client.recv() == "hello"
         stop.set()
-        async with asyncio.timeout(1.5):
+        async with asyncio.timeout(GRACE / 2):
             with pytest.raises(ConnectionClosed) as caught:
                 await client.recv()
     assert caught.value.rcvd is not None
