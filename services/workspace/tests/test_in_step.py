@@ -82,11 +82,15 @@ async def test_only_those_are_fetched_that_somebody_works_with(
     session, _ = await service.open_session(used)
     database = Database(database_url, "workspace")
     try:
-        async with database.session() as rows:
-            assert [one.workspace for one in await workspaces_in_use(rows)] == [used]
+        await _shown(database, used)
         assert (await service.ask(RemoveWorktree(workspace_id=used, session_id=session))).ok
-        async with asyncio.timeout(20), database.session() as rows:
-            while await workspaces_in_use(rows):  # noqa: ASYNC110 - the rows follow the log
-                await asyncio.sleep(0.05)
+        await _shown(database)
     finally:
         await database.close()
+
+
+async def _shown(database: Database, *workspaces: str) -> None:
+    """Waits until the rows, which follow the log, have these workspaces in use and no others."""
+    async with asyncio.timeout(20), database.session() as rows:
+        while tuple(one.workspace for one in await workspaces_in_use(rows)) != workspaces:
+            await asyncio.sleep(0.05)
