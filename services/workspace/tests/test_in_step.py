@@ -92,5 +92,5 @@ async def test_only_those_are_fetched_that_somebody_works_with(
 async def _shown(database: Database, *workspaces: str) -> None:
     """Waits until the rows, which follow the log, have these workspaces in use and no others."""
     async with asyncio.timeout(20), database.session() as rows:
-        while tuple(one.workspace for one in await workspaces_in_use(rows)) != workspaces:
+        while tuple(one.workspace for one in await workspaces_in_use(rows)) != workspaces:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
