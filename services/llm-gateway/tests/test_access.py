@@ -12,8 +12,8 @@ import pytest
 from runyard_chassis import API_AUDIENCE, TokenError, Tokens
 from runyard_llm_gateway.access import Refused, RunAccess
 
+from .callers import CHATS, GENERATE, MESSAGES, RESPONSES, post
 from .conftest import JWT_KEY, RUN_KEY, Gateway, Upstream, run_tokens
-from .test_gateway_streams import CHATS, GENERATE, MESSAGES, RESPONSES, post
 
 ROUTES = {
     "responses": RESPONSES,

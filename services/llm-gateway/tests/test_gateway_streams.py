@@ -1,17 +1,14 @@
 """Streams and answers pass through as they are, and what they used is noted: for all four APIs."""
 
-import asyncio
 import json
 from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
-from anthropic import AsyncAnthropic
-from openai import AsyncOpenAI
 
 from runyard_events.catalogue import LlmCallCompleted
 
+from .callers import CHATS, GENERATE, GENERATE_STREAM, MESSAGES, RESPONSES, anthropic_of, openai_of, post
 from .conftest import CANARY, Gateway, Upstream
 from .samples import (
     CHAT,
@@ -25,30 +22,11 @@ from .samples import (
     USAGE_CHUNK,
 )
 
-RESPONSES = ("/v1/responses", {"model": "gpt-5", "input": "hi"})
-CHATS = ("/v1/chat/completions", {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]})
-MESSAGES = (
-    "/v1/messages?beta=true",
-    {"model": "claude-sonnet-5-5", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]},
-)
-GENERATE = (
-    "/v1beta/models/gemini-2.5-pro:generateContent",
-    {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
-)
-GENERATE_STREAM = ("/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse", GENERATE[1])
 STREAMS: dict[str, tuple[tuple[str, dict[str, Any]], list[bytes], tuple[int, int]]] = {
     "responses": (RESPONSES, RESPONSES_STREAM, (1200, 90)),
     "messages": (MESSAGES, MESSAGES_STREAM, (950, 30)),
     "gemini": (GENERATE_STREAM, CONTENT_STREAM, (1000, 60)),
 }
-
-
-async def post(gateway: Gateway, path: str, body: Any, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    async with aiohttp.ClientSession() as session:
-        sent = {"authorization": f"Bearer {gateway.token}", "content-type": "application/json"} | headers
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        async with session.post(gateway.url + path, data=data, headers=sent) as response:
-            return response.status, {k.lower(): v for k, v in response.headers.items()}, await response.read()
 
 
 @pytest.mark.parametrize("api", STREAMS)
@@ -71,7 +49,7 @@ async def test_a_stream_arrives_byte_for_byte_however_it_is_cut_into_chunks(
 
 async def test_the_usage_of_a_responses_stream_is_noted_with_its_cost(keyed: Gateway, upstream: Upstream) -> None:
     upstream.streams(*RESPONSES_STREAM)
-    client = AsyncOpenAI(base_url=f"{keyed.url}/v1", api_key=keyed.token, max_retries=0)
+    client = openai_of(keyed)
     events = [event.type async for event in await client.responses.create(model="gpt-5", input="hi", stream=True)]
     assert events[-1] == "response.completed"
     stored = (await keyed.events())[0]
@@ -93,7 +71,7 @@ async def test_the_usage_of_a_messages_stream_counts_the_cache_into_the_input(
     keyed: Gateway, upstream: Upstream
 ) -> None:
     upstream.streams(*MESSAGES_STREAM)
-    client = AsyncAnthropic(base_url=keyed.url, api_key=keyed.token, max_retries=0)
+    client = anthropic_of(keyed)
     async with client.messages.stream(
         model="claude-sonnet-5-5", max_tokens=10, messages=[{"role": "user", "content": "hi"}]
     ) as stream:
@@ -116,7 +94,7 @@ async def test_a_chat_stream_asked_for_without_usage_is_billed_and_shows_none(
     keyed: Gateway, upstream: Upstream
 ) -> None:
     upstream.streams(*CHAT_STREAM)
-    client = AsyncOpenAI(base_url=f"{keyed.url}/v1", api_key=keyed.token, max_retries=0)
+    client = openai_of(keyed)
     stream = await client.chat.completions.create(
         model="gpt-4o", messages=[{"role": "user", "content": "hi"}], stream=True
     )
@@ -199,143 +177,6 @@ async def test_an_error_of_the_provider_passes_through_and_the_key_is_seen_nowhe
     async with aiohttp.ClientSession() as session, session.get(f"{keyed.url}/metrics") as response:
         assert CANARY not in await response.text()
     assert CANARY not in "".join(capfd.readouterr())
-
-
-async def test_a_caller_that_goes_away_ends_the_call_upstream(keyed: Gateway, upstream: Upstream) -> None:
-    upstream.streams(*MESSAGES_STREAM[:4], hold=True)
-    async with aiohttp.ClientSession() as session:
-        headers = {"x-api-key": keyed.token}
-        body = MESSAGES[1] | {"stream": True}
-        async with session.post(keyed.url + MESSAGES[0], json=body, headers=headers) as response:
-            await response.content.readany()
-    async with asyncio.timeout(5):
-        await upstream.dropped.wait()
-    payload = await keyed.payload()
-    assert payload.status == "aborted"
-    assert payload.input_tokens == 950  # what the stream had told by then is still counted
-    assert payload.http_status == 200
-
-
-@pytest.mark.parametrize("ending", ["cut", "clean"])
-async def test_a_dead_messages_stream_ends_in_an_error_that_the_sdk_raises(
-    keyed: Gateway, upstream: Upstream, ending: str
-) -> None:
-    upstream.streams(*MESSAGES_STREAM[:4], MESSAGES_STREAM[4][:20], cut=ending == "cut")
-    client = AsyncAnthropic(base_url=keyed.url, api_key=keyed.token, max_retries=0)
-    texts: list[str] = []
-
-    async def consume() -> None:
-        events = await client.messages.create(
-            model="claude-sonnet-5-5", max_tokens=10, messages=[{"role": "user", "content": "hi"}], stream=True
-        )
-        async for event in events:
-            texts.append(event.type)  # noqa: PERF401 - what came before the error counts too
-
-    with pytest.raises(Exception, match=r"stream (broke off|ended before its end)"):
-        await consume()
-    assert texts[-1] == "content_block_delta"
-    payload = await keyed.payload()
-    assert payload.status == "error"
-    assert payload.error
-
-
-@pytest.mark.parametrize("route", ["responses", "chat"])
-async def test_a_dead_openai_stream_ends_in_an_error_that_the_sdk_raises(
-    keyed: Gateway, upstream: Upstream, route: str
-) -> None:
-    stream = RESPONSES_STREAM if route == "responses" else CHAT_STREAM
-    upstream.streams(*stream[:3], stream[3][:-9], cut=True)
-    client = AsyncOpenAI(base_url=f"{keyed.url}/v1", api_key=keyed.token, max_retries=0)
-
-    async def consume() -> None:
-        if route == "responses":
-            async for _ in await client.responses.create(model="gpt-5", input="hi", stream=True):
-                pass
-            return
-        messages: Any = [{"role": "user", "content": "hi"}]
-        async for _ in await client.chat.completions.create(model="gpt-4o", messages=messages, stream=True):
-            pass
-
-    with pytest.raises(Exception, match="stream broke off"):
-        await consume()
-    assert (await keyed.payload()).status == "error"
-
-
-async def test_a_stream_that_breaks_before_its_first_byte_is_an_http_error(keyed: Gateway, upstream: Upstream) -> None:
-    upstream.streams(cut=True)
-    status, _, body = await post(keyed, RESPONSES[0], RESPONSES[1] | {"stream": True})
-    assert status == 502
-    assert json.loads(body)["error"]["type"] == "server_error"
-
-
-async def test_a_silent_stream_is_given_up_after_the_idle_limit(keyed: Gateway, upstream: Upstream) -> None:
-    upstream.streams(*RESPONSES_STREAM[:3], hold=True)
-    status, _, body = await post(keyed, RESPONSES[0], RESPONSES[1] | {"stream": True})
-    assert status == 200
-    assert b"went silent" in body
-    assert body.startswith(b"".join(RESPONSES_STREAM[:3]))
-    assert (await keyed.payload()).error == "the provider's stream went silent"
-
-
-async def test_a_provider_that_never_answers_is_a_504_in_the_shape_of_the_api(
-    keyed: Gateway, upstream: Upstream
-) -> None:
-    async def handler(_request: object) -> Any:
-        await asyncio.sleep(3600)
-
-    upstream.handler = handler
-    status, _, body = await post(keyed, *MESSAGES)
-    assert status == 504
-    assert json.loads(body)["error"]["type"] == "timeout_error"
-    assert len(upstream.seen) == 1
-
-
-async def test_a_provider_that_is_not_there_is_a_502_after_a_few_tries(start: Any) -> None:
-    gateway = await start(openai_base_url="http://127.0.0.1:9/v1", upstream_retries=1)
-    status, headers, body = await post(gateway, *RESPONSES)
-    assert status == 502
-    assert headers["x-runyard-provider"] == "openai"
-    assert "cannot be reached" in json.loads(body)["error"]["message"]
-    assert (await gateway.payload()).http_status == 502
-
-
-async def test_a_call_is_tried_again_only_while_nothing_has_come_back(keyed: Gateway, upstream: Upstream) -> None:
-    tries = 0
-
-    async def handler(request: Any) -> Any:
-        nonlocal tries
-        tries += 1
-        if tries == 1:
-            request.transport.close()
-        return web.json_response(RESPONSE)
-
-    upstream.handler = handler
-    status, _, _ = await post(keyed, *RESPONSES)
-    assert status == 200
-    assert len(upstream.seen) == 2
-
-
-async def test_a_call_that_was_answered_with_an_error_is_not_tried_again(keyed: Gateway, upstream: Upstream) -> None:
-    upstream.answers(b'{"error": {"message": "busy"}}', status=503)
-    status, _, _ = await post(keyed, *RESPONSES)
-    assert status == 503
-    assert len(upstream.seen) == 1
-
-
-async def test_a_caller_that_leaves_before_the_first_byte_ends_the_call_upstream(
-    keyed: Gateway, upstream: Upstream
-) -> None:
-    async def handler(_request: object) -> Any:
-        await asyncio.sleep(3600)
-
-    upstream.handler = handler
-    asking = asyncio.create_task(post(keyed, *RESPONSES))
-    async with asyncio.timeout(5):
-        await upstream.asked.wait()
-        asking.cancel()
-        await upstream.dropped.wait()
-    payload = await keyed.payload()
-    assert (payload.status, payload.http_status) == ("aborted", None)
 
 
 async def test_while_the_ledger_has_no_place_further_calls_wait_and_then_are_refused(

@@ -12,9 +12,9 @@ from runyard_llm_gateway.paths import Address, address
 from runyard_llm_gateway.routing import Endpoints, endpoints
 from runyard_llm_gateway.settings import LlmGatewaySettings
 
+from .callers import GENERATE, GENERATE_STREAM, post
 from .conftest import CANARY, PROVIDER_KEYS, Gateway, Upstream
 from .samples import CONTENT, CONTENT_STREAM
-from .test_gateway_streams import GENERATE, GENERATE_STREAM, post
 
 COUNT = "/v1beta/models/gemini-2.5-pro:countTokens"
 

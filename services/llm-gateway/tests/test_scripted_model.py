@@ -7,7 +7,6 @@ from typing import Any
 import aiohttp
 import pytest
 import uvicorn
-from anthropic import AsyncAnthropic
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai import AsyncOpenAI
@@ -19,6 +18,7 @@ from runyard_llm_gateway.providers.scripted.provider import ScriptedProvider
 from runyard_llm_gateway.providers.scripted.scenarios import SCENARIOS
 from runyard_llm_gateway.providers.scripted.script import ScriptError, answer_after, directive, parse
 
+from .callers import anthropic_of, openai_of
 from .conftest import Gateway, free_port
 
 BASH = {
@@ -253,7 +253,7 @@ async def test_a_failure_after_words_stands_inside_the_stream() -> None:
 
 
 async def test_the_openai_sdk_reads_chat_with_tools_and_usage(offline: Gateway) -> None:
-    client = AsyncOpenAI(base_url=f"{offline.url}/v1", api_key=offline.token, max_retries=0)
+    client = openai_of(offline)
     messages: list[Any] = [{"role": "user", "content": "[[script: shell]]"}]
     tools: list[Any] = [BASH]
     first = await client.chat.completions.create(model="m", messages=messages, tools=tools)
@@ -274,14 +274,14 @@ async def test_the_openai_sdk_reads_chat_with_tools_and_usage(offline: Gateway) 
 
 
 async def test_the_sdks_read_streams_counts_and_models(offline: Gateway) -> None:
-    openai = AsyncOpenAI(base_url=f"{offline.url}/v1", api_key=offline.token, max_retries=0)
+    openai = openai_of(offline)
     async with openai.responses.stream(model="m", input="[[script: think]]") as events:
         async for _ in events:
             pass
         final = await events.get_final_response()
     assert final.output_text == "I have thought about it."
     assert "runyard-scripted" in [model.id async for model in openai.models.list()]
-    anthropic = AsyncAnthropic(base_url=offline.url, api_key=offline.token, max_retries=0)
+    anthropic = anthropic_of(offline)
     messages: list[Any] = [{"role": "user", "content": "[[script: tokens 20]]"}]
     counted = await anthropic.messages.count_tokens(model="m", messages=messages)
     async with anthropic.messages.stream(model="m", max_tokens=100, messages=messages) as stream:

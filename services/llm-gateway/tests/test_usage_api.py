@@ -18,9 +18,9 @@ from runyard_llm_gateway.app import PACKAGE, SCHEMA
 from runyard_llm_gateway.domain import CallRecord, completed
 from runyard_llm_gateway.usage import Tokens as TokenCounts
 
+from .callers import RESPONSES, post
 from .conftest import CANARY, JWT_KEY, Gateway, Upstream
 from .samples import CHAT, MESSAGE
-from .test_gateway_streams import RESPONSES, post
 
 
 async def get(gateway: Gateway, token: str, **params: str) -> tuple[int, Any]:
