@@ -292,7 +292,7 @@ async def test_what_is_not_done_in_time_at_a_stop_is_taken_up_by_the_next_proces
     asking = asyncio.create_task(bus.request(cancel(), timeout=10))
     await began.wait()
     await first.stop()
-    async with second, asyncio.timeout(5):
+    async with second, asyncio.timeout(20):
         assert (await asking).result == {"by": "second"}
 
 

@@ -112,7 +112,7 @@ def test_a_terminated_process_that_was_never_read_leaves_nothing_waiting() -> No
     async def main() -> None:
         process = await asyncio.create_subprocess_exec("yes", stdout=PIPE, stderr=PIPE)
         process.terminate()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await process.wait()
         assert process.returncode == -signal.SIGTERM
 

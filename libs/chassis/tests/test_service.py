@@ -91,7 +91,7 @@ async def test_a_stream_that_its_client_leaves_is_closed() -> None:
     async with serving(gateway), httpx.AsyncClient() as client:
         async with client.stream("GET", f"{gateway.url}/events") as answer:
             await anext(answer.aiter_bytes())
-        await asyncio.wait_for(closed.wait(), 5)
+        await asyncio.wait_for(closed.wait(), 20)
 
 
 async def test_a_stop_ends_open_streams_cleanly_and_at_once() -> None:

@@ -141,10 +141,10 @@ async def test_a_follower_sees_what_was_and_what_comes(event_log: EventLog, scop
 
     task = asyncio.create_task(follow())
     for number in range(2, 6):
-        await asyncio.wait_for(arrived.wait(), 5)
+        await asyncio.wait_for(arrived.wait(), 20)
         arrived.clear()
         await one.append(AssistantDelta(text_delta=str(number)))
-    await asyncio.wait_for(arrived.wait(), 5)
+    await asyncio.wait_for(arrived.wait(), 20)
     task.cancel()
 
     assert seen == ["1", "2", "3", "4", "5"]

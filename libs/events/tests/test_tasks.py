@@ -16,7 +16,7 @@ async def test_a_task_that_swallows_its_first_cancellation_is_ended() -> None:
 
     task = asyncio.create_task(stubborn())
     await asyncio.sleep(0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await end_tasks(task, None)
     assert task.cancelled()
 
@@ -41,7 +41,7 @@ async def test_work_in_the_background_goes_on_meanwhile_and_has_ended_afterwards
         finally:
             ended.set()
 
-    async with asyncio.timeout(5), in_background(work()):
+    async with asyncio.timeout(20), in_background(work()):
         await begun.wait()
         assert not ended.is_set()
     assert ended.is_set()

@@ -62,7 +62,7 @@ async def test_what_a_dead_agent_left_is_found_by_its_mark(tmp_path: Path) -> No
     child = await spawn(["/bin/sh", "-c", NEST], cwd=tmp_path, env=ENV, folder=tmp_path)
     assert await anext(child.lines()) == b"ready"
     child.process.send_signal(signal.SIGKILL)
-    await asyncio.wait_for(child.exited(), 5)
+    await asyncio.wait_for(child.exited(), 20)
     left = child.family()
     assert left
     await child.stop(grace=1)
@@ -71,7 +71,7 @@ async def test_what_a_dead_agent_left_is_found_by_its_mark(tmp_path: Path) -> No
 
 async def test_a_process_that_has_got_the_number_of_a_child_that_ended_is_not_its_family(tmp_path: Path) -> None:
     child = await spawn(["/bin/sh", "-c", "exit"], cwd=tmp_path, env=ENV, folder=tmp_path)
-    await asyncio.wait_for(child.exited(), 5)
+    await asyncio.wait_for(child.exited(), 20)
     other = await asyncio.create_subprocess_exec("sleep", "60")
     child.pid = other.pid
     await child.stop(grace=0.2)

@@ -86,7 +86,7 @@ async def test_a_stopped_runner_gives_its_runs_back_at_once(bench: MakeBench, se
         await made.until(run_id, lambda event: event.type == "ui.message.assistant.final")
     assert await waiting(made.client) == 1
     again = settings.model_copy(update={"port": free_port()})
-    async with asyncio.timeout(5), running(again, StubAgent()):
+    async with asyncio.timeout(20), running(again, StubAgent()):
         await made.until(run_id, lambda event: event.type == "run.completed")
     events = await made.events(run_id)
     assert [event.type for event in events].count("run.resumed") == 1

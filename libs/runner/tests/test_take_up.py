@@ -128,7 +128,7 @@ async def test_a_runner_whose_run_was_ended_by_another_stops_silently(bench: Mak
     running = asyncio.create_task(take(made.desk, order))
     await made.until(run_id, lambda event: event.type == "ui.message.assistant.final")
     await made.orchestrate(run_id, RunError(reason="runner_lost", message="lost"))
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 20)
     events = await made.events(run_id)
     assert [event.type for event in events if event.type in TERMINAL_TYPES] == ["run.error"]
     assert stub(made).turns[0].closed
@@ -142,7 +142,7 @@ async def test_a_runner_that_was_taken_over_stops_silently(bench: MakeBench) -> 
     await made.until(run_id, lambda event: event.type == "ui.message.assistant.final")
     other = Writer(made.desk.log, scope=made.scope(run_id), source="runner-codex.2")
     await other.append(RunResumed(runner_id="another", attempt=2, reason="runner_lost"))
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 20)
     assert not set(types(await made.events(run_id))) & TERMINAL_TYPES
 
 

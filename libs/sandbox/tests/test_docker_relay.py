@@ -75,7 +75,7 @@ async def said_back(port: int, line: bytes = b"hello\n") -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(line)
     try:
-        return await asyncio.wait_for(reader.read(), 5)
+        return await asyncio.wait_for(reader.read(), 20)
     except ConnectionError:
         return b""
     finally:

@@ -268,7 +268,7 @@ async def test_only_sandboxes_are_served(world: World, tmp_path: Path) -> None:
     for port in server.ports:
         reader, _ = await asyncio.open_connection("127.0.0.1", port)
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await asyncio.wait_for(reader.readexactly(1), 5)
+            await asyncio.wait_for(reader.readexactly(1), 20)
     reader, writer = await asyncio.open_connection("127.0.0.1", server.ports[0], local_addr=("127.0.0.2", 0))
     writer.write(b"x")
     assert await reader.readexactly(1) == b"x"
@@ -292,7 +292,7 @@ async def test_a_connection_on_which_nothing_moves_is_closed(world: World, tmp_p
     writer.write(b"x")
     assert await reader.readexactly(1) == b"x"
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-        await asyncio.wait_for(reader.readexactly(1), 5)
+        await asyncio.wait_for(reader.readexactly(1), 20)
     await server.close()
 
 

@@ -39,5 +39,5 @@ async def test_a_service_cannot_write_where_another_one_decides(secured_nats: Se
         )
         await connection.publish("ev.tenant.user.somebody.lifecycle", b"{}")
         await connection.publish("$JS.API.STREAM.DELETE.EVENTS", b"")
-        await asyncio.wait_for(refused.wait(), 5)
+        await asyncio.wait_for(refused.wait(), 20)
         await connection.close()

@@ -97,7 +97,7 @@ async def test_an_answer_is_passed_on_as_it_comes_and_ended_when_the_browser_goe
     async with site.request("/drip") as answer:
         assert await answer.content.readany() == b"first"
         answer.close()
-    await asyncio.wait_for(site.program.state.ended.wait(), 5)
+    await asyncio.wait_for(site.program.state.ended.wait(), 20)
 
 
 async def test_an_upload_is_passed_on_in_parts_and_a_too_large_one_is_refused(site: Site) -> None:

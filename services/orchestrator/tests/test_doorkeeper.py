@@ -179,7 +179,7 @@ async def test_a_follower_hears_of_what_others_append(town: Street) -> None:
         await asyncio.sleep(0.1)
         began = time.perf_counter()
         await orchestrator.append(RunCancelRequested(requested_by="ada"))
-        found = await asyncio.wait_for(upcoming, 5)
+        found = await asyncio.wait_for(upcoming, 20)
     assert found.event.payload == RunCancelRequested(requested_by="ada")
     assert time.perf_counter() - began < 2
 

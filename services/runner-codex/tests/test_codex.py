@@ -273,6 +273,6 @@ def server_of(made: Bench) -> Any:
 
 
 async def until_gone(family: dict[int, str]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while any(start_time(pid) == started for pid, started in family.items()):  # noqa: ASYNC110 - not our children
             await asyncio.sleep(0.02)

@@ -81,7 +81,7 @@ async def test_an_idle_process_ends_after_its_time() -> None:
     servers = Servers(boots, idle_seconds=0.01, idle_limit=2)
     await servers.claim(start("a"))
     await servers.release("a", kill=False)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while boots.made[0].alive:  # noqa: ASYNC110 - a timer announces nothing
             await asyncio.sleep(0.01)
     assert servers.sessions == set()
