@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -10,30 +9,22 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from .own_stack import stack, token
+
 if TYPE_CHECKING:
     from tests.conftest import Api, Stack
+
+__all__ = ["stack", "token"]
 
 pytestmark = [pytest.mark.timeout(180)]
 DOMAIN = "shown.example.com"
 
 
 @pytest.fixture(scope="module")
-def stack(
-    request: pytest.FixtureRequest, data_folder_of_module: Path, new_stack: Callable[..., "Stack"]
-) -> Iterator["Stack"]:
-    kind = request.config.getoption("--stack")
+def settings(request: pytest.FixtureRequest) -> dict[str, str]:
     # A plain process's page is at its own container's loopback there, out of the gateway's reach.
     composed = {"SANDBOX": "docker", "SANDBOX_PREVIEW_IMAGE": f"runyard/preview:{os.environ.get('TAG', 'latest')}"}
-    more = composed if kind == "compose" else {}
-    one = new_stack(data_folder_of_module, processes=kind == "processes", PREVIEW_DOMAIN=DOMAIN, **more)
-    one.up()
-    yield one
-    one.down()
-
-
-@pytest.fixture(scope="module")
-def token(stack: "Stack") -> str:
-    return stack.token()
+    return {"PREVIEW_DOMAIN": DOMAIN, **(composed if request.config.getoption("--stack") == "compose" else {})}
 
 
 async def test_a_preview_s_link_and_page_are_at_the_domain_that_is_configured_and_nowhere_else(

@@ -2,21 +2,22 @@
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import httpx
 import pytest
-import pytest_asyncio
 
 from runyard_events import EventLog, connect
 from runyard_stack.accounts import STACK
-from runyard_stack.credentials import read_credentials
+from runyard_stack.credentials import Credentials, read_credentials
 from runyard_stack.embedded.postgres import postgres_folder
+
+from .own_stack import stack, token
 
 if TYPE_CHECKING:
     from tests.conftest import Api, Stack
+
+__all__ = ["stack", "token"]
 
 pytestmark = [pytest.mark.agents, pytest.mark.timeout(180)]
 CANARY = "canary-4f1d9c7be2a86035"
@@ -24,9 +25,9 @@ AGENTS = ("codex", "claude")
 
 
 @pytest.fixture(scope="module")
-def stack(data_folder_of_module: Path, new_stack: Any, model_url: str) -> Iterator["Stack"]:
-    """A stack with a provider's key."""
-    keys = {
+def settings(model_url: str) -> dict[str, str]:
+    """A provider's key."""
+    return {
         "OPENAI_API_KEY": CANARY,
         "OPENAI_BASE_URL": f"{model_url}/v1",
         "ANTHROPIC_API_KEY": CANARY,
@@ -34,27 +35,16 @@ def stack(data_folder_of_module: Path, new_stack: Any, model_url: str) -> Iterat
         "GEMINI_API_KEY": CANARY,
         "GOOGLE_GEMINI_BASE_URL": model_url,
     }
-    one = new_stack(data_folder_of_module, **keys)
-    one.up()
-    yield one
-    one.down()
 
 
-@pytest.fixture(scope="module")
-def token(stack: "Stack") -> str:
-    return stack.token()
-
-
-@pytest_asyncio.fixture
-async def api(stack: "Stack", token: str, api_of: Any) -> AsyncIterator["Api"]:
-    headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=stack.url, headers=headers, timeout=60) as client:
-        yield api_of(client)
+def credentials_of(stack: "Stack") -> Credentials:
+    credentials = read_credentials(stack.home / "secrets.json")
+    assert credentials is not None
+    return credentials
 
 
 async def everything_in_the_log(stack: "Stack") -> bytes:
-    credentials = read_credentials(stack.home / "secrets.json")
-    assert credentials is not None
+    credentials = credentials_of(stack)
     url = f"nats://127.0.0.1:{stack.port_base + 11}"
     client = await connect(url, service=STACK, user=STACK, password=credentials.nats_passwords[STACK])
     try:
@@ -64,9 +54,7 @@ async def everything_in_the_log(stack: "Stack") -> bytes:
 
 
 def everything_in_the_database(stack: "Stack") -> bytes:
-    credentials = read_credentials(stack.home / "secrets.json")
-    assert credentials is not None
-    url = f"postgresql://runyard:{credentials.postgres_password}@127.0.0.1:{stack.port_base + 3}/runyard"
+    url = f"postgresql://runyard:{credentials_of(stack).postgres_password}@127.0.0.1:{stack.port_base + 3}/runyard"
     done = subprocess.run([postgres_folder() / "bin" / "pg_dump", url], capture_output=True, check=True)
     return done.stdout
 
@@ -95,11 +83,5 @@ async def test_a_known_secret_in_prompt_key_and_tool_output_is_found_nowhere(
     logs = b"".join(path.read_bytes() for path in (stack.home / "logs").glob("*.log"))
     for place, content in {"log": log, "database": database, "service logs": logs}.items():
         assert CANARY.encode() not in content, place
-        assert token_of(stack).encode() not in content, place
-
-
-def token_of(stack: "Stack") -> str:
-    """The secret that signs every token: no more at home in a log than a provider's key."""
-    credentials = read_credentials(stack.home / "secrets.json")
-    assert credentials is not None
-    return credentials.jwt_secret_key
+        # What signs every token is no more at home there than a provider's key.
+        assert credentials_of(stack).jwt_secret_key.encode() not in content, place
