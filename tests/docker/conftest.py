@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ import pytest_asyncio
 from runyard_events import EventLog, connect
 from runyard_stack.accounts import STACK
 from runyard_stack.credentials import read_credentials
-from runyard_stack.embedded.ports import free_port
 
 if TYPE_CHECKING:
     from tests.conftest import Api, Stack
@@ -108,17 +106,6 @@ def images() -> str:
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[str]:
-    """A provider outside the stack: the scripted model as a server of its own, so that the stack needs its key."""
-    port = free_port()
-    argv = [sys.executable, "-m", "runyard_llm_gateway.providers.scripted", "--port", str(port)]
-    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    process.wait(10)
-
-
-@pytest.fixture(scope="module")
 def settings() -> dict[str, str]:
     """What a module wants besides; overridden there."""
     return {}
@@ -135,18 +122,19 @@ def data_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def stack(
-    data_folder: Path, new_stack: Callable[..., "Stack"], images: str, provider: str, settings: dict[str, str]
+    data_folder: Path, new_stack: Callable[..., "Stack"], images: str, model_url: str, settings: dict[str, str]
 ) -> Iterator["Stack"]:
+    """Its provider is the scripted model as a server outside of it, so that it needs the provider's key."""
     one = new_stack(
         data_folder,
         SANDBOX="docker",
         SANDBOX_IMAGE=f"runyard/runner-{{runner}}:{images}",
         OPENAI_API_KEY=CANARY,
-        OPENAI_BASE_URL=f"{provider}/v1",
+        OPENAI_BASE_URL=f"{model_url}/v1",
         ANTHROPIC_API_KEY=CANARY,
-        ANTHROPIC_BASE_URL=provider,
+        ANTHROPIC_BASE_URL=model_url,
         GEMINI_API_KEY=CANARY,
-        GOOGLE_GEMINI_BASE_URL=provider,
+        GOOGLE_GEMINI_BASE_URL=model_url,
         **settings,
     )
     one.up()

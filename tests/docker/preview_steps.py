@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from .conftest import docker
+
 if TYPE_CHECKING:
     from tests.conftest import Api
 
@@ -23,18 +25,22 @@ STANDING = {"containers": 1, "networks": 3}
 
 
 def images_of(engine: "Engine") -> list[str]:
-    argv = ["docker", "images", "--quiet", "--filter", engine.label]
-    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
+    return docker("images", "--quiet", "--filter", engine.label).split()
 
 
-async def previewed(api: "Api", folder: Path, files: dict[str, str], **asked: str) -> str:
+async def imported(api: "Api", folder: Path, files: dict[str, str]) -> str:
+    """The workspace of a repository with these files."""
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     identity = ["-c", "user.name=Tester", "-c", "user.email=tester@example.com"]
     for arguments in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "first"]):
         await asyncio.to_thread(subprocess.run, ["git", *identity, *arguments], cwd=folder, check=True)
-    workspace = await api.import_repository(folder)
+    return await api.import_repository(folder)
+
+
+async def previewed(api: "Api", folder: Path, files: dict[str, str], **asked: str) -> str:
+    workspace = await imported(api, folder, files)
     return str((await api.call("POST", "/api/previews", json={"workspace_id": workspace, **asked}))["preview_id"])
 
 
@@ -60,8 +66,7 @@ async def nothing_left(engine: "Engine", preview: str, before: dict[str, list[st
     ours = (["ps", "--all", "--quiet"], ["volume", "ls", "--quiet"], ["images", "--quiet"])
 
     def left() -> list[str]:
-        asked = [["docker", *one, "--filter", owner] for one in ours]
-        kept = [subprocess.run(one, capture_output=True, text=True, check=True).stdout.split() for one in asked]
+        kept = [docker(*one, "--filter", owner).split() for one in ours]
         now = engine.everything()
         stay = {kind: max(len(names), STANDING.get(kind, 0)) for kind, names in before.items()}
         more = [f"{kind}: {now[kind]}" for kind, number in stay.items() if len(now[kind]) > number]
@@ -78,6 +83,7 @@ async def nothing_left(engine: "Engine", preview: str, before: dict[str, list[st
 
 @asynccontextmanager
 async def visitor(api: "Api", preview: str) -> AsyncGenerator[httpx.AsyncClient]:
+    """Somebody who came in by a link; his client knows that the preview's host is this machine."""
     opened: dict[str, str] = await api.call("POST", f"/api/previews/{preview}/open")
     link = urlsplit(opened["url"])
     base, headers = f"http://127.0.0.1:{link.port}", {"Host": link.netloc}

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.docker.run_steps import payloads
+
+from runyard_runner.testbench import script
 
 if TYPE_CHECKING:
-    from tests.conftest import Api, Seen, Stack
+    from tests.conftest import Api, Stack
     from tests.docker.conftest import Engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.agents, pytest.mark.acp, pytest.mark.timeout(240)]
@@ -34,14 +37,6 @@ def image() -> str:
 @pytest.fixture(scope="module")
 def settings(image: str) -> dict[str, str]:
     return {"SANDBOX_IMAGES": json.dumps(dict.fromkeys(("opencode", "gemini", "droid"), image))}
-
-
-def script(*steps: dict[str, Any]) -> str:
-    return f"[[script: {json.dumps({'steps': steps})}]]"
-
-
-def payloads(events: list["Seen"], wanted: str) -> list[Any]:
-    return [one.payload for one in events if one.type == wanted]
 
 
 @pytest.mark.parametrize("agent", ["opencode", "gemini"])

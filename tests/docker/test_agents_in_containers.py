@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.docker.run_steps import ends, payloads
 
 if TYPE_CHECKING:
     from tests.conftest import Api, Seen, Stack
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.docker, pytest.mark.agents, pytest.mark.timeout(240)]
 AGENTS = pytest.mark.parametrize("agent", ["codex", "claude"])
-TERMINAL = {"run.completed", "run.error", "run.cancelled"}
 
 
 @pytest.fixture(scope="module")
@@ -25,17 +25,13 @@ def settings() -> dict[str, str]:
 
 
 def assert_one_end(events: list["Seen"], wanted: str = "run.completed") -> None:
-    ends = [one.type for one in events if one.type in TERMINAL]
-    assert ends == [wanted], [one.event for one in events if one.type in {"ui.error", "run.error", "ui.run.error"}]
+    errors = [one.event for one in events if one.type in {"ui.error", "run.error", "ui.run.error"}]
+    assert ends(events) == [wanted], errors
     assert events[-1].type == wanted
     by_source: dict[str, list[int]] = defaultdict(list)
     for one in events:
         by_source[one.event["source"]].append(one.event["seq"])
     assert all(numbers == list(range(1, len(numbers) + 1)) for numbers in by_source.values())
-
-
-def payloads(events: list["Seen"], wanted: str) -> list[Any]:
-    return [one.payload for one in events if one.type == wanted]
 
 
 @AGENTS

@@ -1,16 +1,15 @@
 """The composed product with containers for sessions: services in containers make containers beside themselves."""
 
 import asyncio
-import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-import httpx
 import pytest
 import pytest_asyncio
 from tests.conftest import ComposedStack
+from tests.docker.preview_steps import imported, visitor
+from tests.docker.run_steps import LONG
 
 from runyard_stack.testing import free_base
 
@@ -38,14 +37,8 @@ def stack(data_folder: Path, imports_folder: Path, images: str) -> Iterator["Sta
 
 
 @pytest_asyncio.fixture
-async def workspace(api: "Api", imports_folder: Path, tmp_path: Path) -> AsyncIterator[str]:
-    folder = imports_folder / tmp_path.name
-    folder.mkdir()
-    (folder / "index.html").write_text("<p>hello</p>")
-    identity = ["-c", "user.name=Tester", "-c", "user.email=tester@example.com"]
-    for arguments in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "first"]):
-        await asyncio.to_thread(subprocess.run, ["git", *identity, *arguments], cwd=folder, check=True)
-    yield await api.import_repository(folder)
+async def workspace(api: "Api", imports_folder: Path, tmp_path: Path) -> str:
+    return await imported(api, imports_folder / tmp_path.name, {"index.html": "<p>hello</p>"})
 
 
 @pytest.mark.parametrize("agent", ["codex", "claude"])
@@ -73,13 +66,8 @@ async def test_a_preview_is_opened_by_the_port_of_this_machine(api: "Api", engin
             assert found["status"] != "failed", found
             await asyncio.sleep(0.1)
     assert found["method"] == "docker"
-    opened: dict[str, str] = await api.call("POST", f"/api/previews/{preview}/open")
-    link = urlsplit(opened["url"])
-    headers = {"Host": link.netloc}
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{link.port}", headers=headers, trust_env=False) as visitor:
-        entered = await visitor.get(f"{link.path}?{link.query}")
-        cookie = {"Cookie": entered.headers["Set-Cookie"].partition(";")[0]}
-        assert "hello" in (await visitor.get("/", headers=cookie)).text
+    async with visitor(api, preview) as client:
+        assert "hello" in (await client.get("/")).text
     await api.call("DELETE", f"/api/previews/{preview}")
     async with asyncio.timeout(30):
         while engine.containers():
@@ -90,7 +78,7 @@ async def test_down_leaves_nothing_of_the_installation_and_up_goes_on_where_it_w
     stack: "Stack", api: "Api", engine: "Engine", workspace: str, sandbox_events: Callable[..., Any]
 ) -> None:
     session = await api.session(workspace, "codex")
-    run = await api.prompt(session, "[[script: tokens 300 delay 40]]")
+    run = await api.prompt(session, LONG)
     before = await api.until(run, "ui.message.assistant.delta")
 
     await asyncio.to_thread(stack.down)

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.docker.own_engine import OwnEngine
 from tests.docker.remains import assert_nothing_is_left, files_of
+from tests.docker.run_steps import LONG, ends
 
 if TYPE_CHECKING:
-    from tests.conftest import Api, Seen, Stack
+    from tests.conftest import Api, Stack
     from tests.docker.conftest import Engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.faults, pytest.mark.agents, pytest.mark.timeout(300)]
-TERMINAL = {"run.completed", "run.error", "run.cancelled"}
-LONG = "[[script: tokens 300 delay 40]]"
 ENGINE_SECONDS = 8
 """How long the stack bears an engine that does not answer before it says so."""
 
@@ -69,10 +68,6 @@ async def away(engine: OwnEngine, number: signal.Signals = signal.SIGTERM) -> As
         yield
     finally:
         await asyncio.to_thread(engine.start)
-
-
-def ends(events: list["Seen"]) -> list[str]:
-    return [one.type for one in events if one.type in TERMINAL]
 
 
 @pytest.mark.parametrize("agent", ["codex", "claude"])

@@ -1,7 +1,6 @@
 """What becomes of a run whose container is killed or has no more memory, or whose worktree is on a full disk."""
 
 import asyncio
-import json
 import os
 import shutil
 import subprocess
@@ -12,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.docker.conftest import docker
 from tests.docker.remains import assert_nothing_is_left
+from tests.docker.run_steps import ends
+
+from runyard_runner.testbench import script
 
 if TYPE_CHECKING:
-    from tests.conftest import Api, Seen, Stack
+    from tests.conftest import Api, Stack
     from tests.docker.conftest import Engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.agents, pytest.mark.timeout(240)]
-TERMINAL = {"run.completed", "run.error", "run.cancelled"}
 DISK_MIB = 48
 
 
@@ -54,14 +55,6 @@ def stack(
     yield one
     one.down()
     clear(one)
-
-
-def ends(events: list["Seen"]) -> list[str]:
-    return [one.type for one in events if one.type in TERMINAL]
-
-
-def script(*steps: dict[str, Any]) -> str:
-    return f"[[script: {json.dumps({'steps': list(steps)})}]]"
 
 
 @pytest.mark.parametrize("agent", ["codex", "claude"])

@@ -2,17 +2,14 @@
 
 import asyncio
 import json
-import os
 import subprocess
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from tests import registries
+
+from .preview_steps import BASE, imported, lines_of, visitor
 
 if TYPE_CHECKING:
     from tests.conftest import Api
@@ -37,18 +34,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def settings() -> dict[str, str]:
-    image = f"runyard/preview:{os.environ.get('TAG', 'latest')}"
-    return registries.settings(registries.npm()) | {"SANDBOX_PREVIEW_IMAGE": image}
-
-
-async def _imported(api: "Api", folder: Path, files: dict[str, str]) -> str:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    identity = ["-c", "user.name=Tester", "-c", "user.email=tester@example.com"]
-    for arguments in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "first"]):
-        await asyncio.to_thread(subprocess.run, ["git", *identity, *arguments], cwd=folder, check=True)
-    return await api.import_repository(folder)
+    return registries.settings(registries.npm()) | {"SANDBOX_PREVIEW_IMAGE": BASE}
 
 
 async def _until(api: "Api", preview: str, status: str) -> Any:
@@ -59,30 +45,16 @@ async def _until(api: "Api", preview: str, status: str) -> Any:
     return found
 
 
-@asynccontextmanager
-async def _visitor(api: "Api", preview: str) -> AsyncGenerator[httpx.AsyncClient]:
-    """Somebody who came in by a link; his client knows that the preview's host is this machine."""
-    opened: dict[str, str] = await api.call("POST", f"/api/previews/{preview}/open")
-    link = urlsplit(opened["url"])
-    base, headers = f"http://127.0.0.1:{link.port}", {"Host": link.netloc}
-    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=30, trust_env=False) as client:
-        entered = await client.get(f"{link.path}?{link.query}")
-        client.headers["Cookie"] = entered.headers["Set-Cookie"].partition(";")[0]
-        yield client
-
-
 async def test_a_session_s_project_is_built_served_and_edited_in_a_container(
     api: "Api", engine: "Engine", tmp_path: Path
 ) -> None:
-    session = await api.session(await _imported(api, tmp_path, FILES), "codex")
+    session = await api.session(await imported(api, tmp_path, FILES), "codex")
     preview = (await api.call("POST", "/api/previews", json={"session_id": session}))["preview_id"]
     ready = await _until(api, preview, "ready")
     assert (ready["method"], ready["framework"]) == ("docker", "vite")
     assert engine.inside(preview, "id", "-u") != "0"
-    assert "VITE" in "\n".join(
-        line["text"] for line in (await api.call("GET", f"/api/previews/{preview}/logs"))["lines"]
-    )
-    async with _visitor(api, preview) as client:
+    assert "VITE" in await lines_of(api, preview)
+    async with visitor(api, preview) as client:
         assert "/@vite/client" in (await client.get("/", headers={"Accept": "text/html"})).text
         assert "console.log(1)" in (await client.get("/main.js")).text
         await api.call("PUT", f"/api/sessions/{session}/workspace/files/main.js", content=b"console.log(2)\n")
@@ -98,7 +70,7 @@ async def test_a_session_s_project_is_built_served_and_edited_in_a_container(
 
 
 async def test_a_container_that_is_removed_comes_back(api: "Api", engine: "Engine", tmp_path: Path) -> None:
-    workspace = await _imported(api, tmp_path, {"index.html": "<p>hello</p>"})
+    workspace = await imported(api, tmp_path, {"index.html": "<p>hello</p>"})
     preview = (await api.call("POST", "/api/previews", json={"workspace_id": workspace}))["preview_id"]
     await _until(api, preview, "ready")
     name = engine.of(preview)
@@ -108,7 +80,7 @@ async def test_a_container_that_is_removed_comes_back(api: "Api", engine: "Engin
             await asyncio.sleep(0.1)
     assert found["status"] in ("starting", "ready")
     await _until(api, preview, "ready")
-    async with _visitor(api, preview) as client:
+    async with visitor(api, preview) as client:
         assert "hello" in (await client.get("/")).text
     containers = engine.containers()
     await api.call("DELETE", f"/api/previews/{preview}")

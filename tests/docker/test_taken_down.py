@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from tests.docker.run_steps import LONG
 
 from runyard_stack.layout import Layout
 from runyard_stack.state import is_locked
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from tests.docker.conftest import Engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.agents, pytest.mark.timeout(300)]
-LONG = "[[script: tokens 300 delay 40]]"
 NOTHING: dict[str, list[str]] = {"containers": [], "networks": [], "volumes": [], "images": []}
 
 
