@@ -9,10 +9,12 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from .servers import served
 
 USER, TOKEN = "bot", "test-token-a1b2c3d4e5f6a7b8"
 _BACKEND = ["git", "http-backend"]
@@ -200,23 +202,10 @@ class _Api(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def _served(handler: type[BaseHTTPRequestHandler]) -> Generator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-@contextmanager
 def git_server(root: Path) -> Generator[GitServer]:
     """A Git server for the repositories below a folder."""
     one = GitServer(root)
-    with _served(type("Handler", (_Backend,), {"server_of_git": one})) as one.url:
+    with served(type("Handler", (_Backend,), {"server_of_git": one})) as one.url:
         yield one
 
 
@@ -224,5 +213,5 @@ def git_server(root: Path) -> Generator[GitServer]:
 def github_server() -> Generator[GitHubServer]:
     """A server of GitHub's API."""
     one = GitHubServer()
-    with _served(type("Handler", (_Api,), {"github": one})) as one.url:
+    with served(type("Handler", (_Api,), {"github": one})) as one.url:
         yield one
