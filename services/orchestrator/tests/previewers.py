@@ -95,9 +95,13 @@ class Previewer:
                     return logged
         raise AssertionError
 
-    async def measured(self, preview: str) -> SandboxStats:
-        async with asyncio.timeout(20):
-            return await anext(self._followed(preview, "telemetry", SandboxStats))
+    async def measured(self, preview: str, *, memory_bytes: int) -> SandboxStats:
+        """The first measures with more memory than this: those of the server, and not of the shell that becomes it."""
+        async with asyncio.timeout(40):
+            async for stats in self._followed(preview, "telemetry", SandboxStats):
+                if stats.memory_bytes > memory_bytes:
+                    return stats
+        raise AssertionError
 
     async def vanish(self, name: str) -> None:
         """Gone at once, as far as the service can see: a deletion would show it as ended for a moment."""

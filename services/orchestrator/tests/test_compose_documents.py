@@ -12,7 +12,7 @@ def _bomb(merging: str) -> str:
     )
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)  # each takes half a second at most; without limits some would take hours
 @pytest.mark.parametrize(
     "text",
     [

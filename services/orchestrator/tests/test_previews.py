@@ -136,8 +136,7 @@ async def test_what_it_uses_is_told_and_to_be_had(around: Previewer) -> None:
     async with serving(around.world.settings) as service, around.world.http(service) as client:
         preview = await around.create(command=SERVE)
         await around.until(preview, PreviewReady)
-        stats = await around.measured(preview)
-        assert stats.memory_bytes > 1024**2
+        await around.measured(preview, memory_bytes=1024**2)
         usage = (await client.get(f"/previews/{preview}/stats")).json()
         assert usage["memory_bytes"] > 1024**2
         assert (await client.get(f"/previews/{new_id()}/stats")).status_code == 404
