@@ -344,6 +344,11 @@ def test_what_is_not_set_is_said_at_the_start(method: str, without: str, said: s
     [
         ({"sandbox": "kubernetes", "agents_root": Path("/var/agents")}, r"AGENTS_ROOT .* in SANDBOX_SHARED_FOLDER"),
         ({"sandbox": "dokploy", "sandbox_runtime": "runsc"}, "SANDBOX_RUNTIME cannot be kept"),
+        ({"sandbox": "off", "sandbox_required": True}, "SANDBOX_REQUIRED needs a SANDBOX"),
+        (
+            {"sandbox": "docker", "sandbox_required": True, "sandbox_process_fallback": True},
+            "SANDBOX_REQUIRED needs .* no SANDBOX_PROCESS_FALLBACK",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_said_at_the_start(wrong: dict[str, Any], said: str) -> None:

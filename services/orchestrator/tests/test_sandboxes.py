@@ -90,6 +90,20 @@ async def test_switching_off_holds_from_the_next_run_on(yard: Yard) -> None:
     assert [one.payload.run_id for one in yard.world.runner.queue.seen] == [second]
 
 
+async def test_where_containers_are_required_a_team_that_wants_out_is_told_so_and_stays_in(yard: Yard) -> None:
+    yard.world.runner.completes = True
+    former = SandboxRules(enabled=False)
+    async with yard.serving():
+        assert (await yard.world.ask(SetSandboxRules(rules=former))).ok
+    async with yard.serving(sandbox_required=True):
+        refused = await yard.world.ask(SetSandboxRules(rules=SandboxRules(process_fallback=True)))
+        assert refused.problem is not None
+        assert (refused.problem.status, refused.problem.type) == (403, "sandboxes-required")
+        session_id, run_id = await yard.begun()
+        await yard.finish(session_id, run_id)
+    assert yard.world.runner.queue.seen == []
+
+
 async def test_an_idle_container_stops_and_the_next_prompt_starts_it_again(yard: Yard) -> None:
     async with yard.serving(sandbox_idle_seconds=1):
         session_id = await yard.world.session()

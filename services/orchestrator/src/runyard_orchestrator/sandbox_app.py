@@ -67,6 +67,7 @@ def installation_of(settings: Settings) -> Installation:
     return Installation(
         method="process" if settings.sandbox == "off" else settings.sandbox,
         enabled=settings.sandbox_default,
+        required=settings.sandbox_required,
         process_fallback=settings.sandbox_process_fallback,
         egress=settings.allowed_hosts,
         idle_stop_seconds=settings.sandbox_idle_seconds,

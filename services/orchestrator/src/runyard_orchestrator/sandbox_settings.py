@@ -27,6 +27,8 @@ class SandboxSettings(BaseSettings):
     """Names our containers among those of others on the same engine."""
     sandbox_default: bool = True
     """Whether a team that has decided nothing has its runs in containers."""
+    sandbox_required: bool = False
+    """Whether no team may switch its containers off, fall back to plain processes or choose another runtime."""
     sandbox_process_fallback: bool = False
     """Whether a run whose container cannot be had goes to a plain process, where a team has decided nothing."""
     sandbox_image: str = "runyard/runner-{runner}:latest"
@@ -141,6 +143,8 @@ class SandboxSettings(BaseSettings):
     @model_validator(mode="after")
     def _sandboxes_have_what_they_need(self) -> Self:
         """Said at the start: later it would be the end of every run."""
+        if self.sandbox_required and (self.sandbox == "off" or self.sandbox_process_fallback):
+            raise ValueError("SANDBOX_REQUIRED needs a SANDBOX that is not off, and no SANDBOX_PROCESS_FALLBACK")
         missing = [name.upper() for name in _NEEDS.get(self.sandbox, ()) if _is_empty(getattr(self, name))]
         if missing:
             raise ValueError(f"SANDBOX={self.sandbox} needs {', '.join(missing)} ({_GUIDE})")

@@ -11,7 +11,7 @@ from runyard_events.catalogue import (
 )
 from runyard_events.commands import SandboxAction
 from runyard_orchestrator.domain.facts import Refusal
-from runyard_orchestrator.domain.rules import EXTERNAL
+from runyard_orchestrator.domain.rules import EXTERNAL, Installation, leads_out
 from runyard_orchestrator.domain.sandbox import FOR_GOOD
 from runyard_orchestrator.domain.situation import Situation
 
@@ -20,6 +20,12 @@ Wish = tuple[Payload, ...] | Refusal
 NO_SESSION = Refusal(404, "session-not-found", "There is no such session.")
 NOT_READY = Refusal(409, "session-not-ready", "The session is not ready for a container.")
 SWITCHED_OFF = Refusal(409, "sandboxes-off", "Containers are switched off, here or for this team.")
+REQUIRED = Refusal(
+    403,
+    "sandboxes-required",
+    "Everything runs in containers here, in those of the installation's runtime: `enabled: false`, `process_fallback: "
+    "true` and another `runtime` are not to be had.",
+)
 EXTERNALLY = Refusal(409, "sandbox-external", "This session's container is run by somebody else.")
 NONE_THERE = Refusal(409, "sandbox-absent", "The session has no container.")
 NOT_RUNNING = Refusal(409, "sandbox-not-running", "The session's container is not running.")
@@ -46,8 +52,12 @@ def control(at: Situation, action: SandboxAction, actor: str | None) -> Wish:
             return _deleted(at)
 
 
-def change_rules(known: SandboxRules | None, wanted: SandboxRules, actor: str | None) -> tuple[Payload, ...]:
-    """A team's rules, if they are others than before."""
+def change_rules(
+    installation: Installation, known: SandboxRules | None, wanted: SandboxRules, actor: str | None
+) -> Wish:
+    """A team's rules, if they are others than before and the installation lets a team have them."""
+    if leads_out(installation, wanted):
+        return REQUIRED
     if wanted == (known or SandboxRules()):
         return ()
     return (SandboxRulesChanged(rules=wanted, changed_by=actor),)

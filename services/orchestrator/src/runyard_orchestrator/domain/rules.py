@@ -31,6 +31,8 @@ class Installation:
 
     method: Method = "process"
     enabled: bool = True
+    required: bool = False
+    """Whether no team's rules lead out of these containers, or out of their runtime."""
     process_fallback: bool = False
     egress: tuple[str, ...] = ()
     idle_stop_seconds: float = 900
@@ -56,13 +58,22 @@ PROCESSES = Installation()
 def rules_of(installation: Installation, team: SandboxRules | None) -> Rules:
     """A team's rules, filled up with the installation's."""
     own = team or SandboxRules()
+    if leads_out(installation, own):  # decided before the installation required containers
+        own = own.model_copy(update={"enabled": True, "process_fallback": False, "runtime": None})
     return Rules(
-        enabled=installation.has_sandboxes and _or(own.enabled, installation.enabled),
+        enabled=installation.has_sandboxes and _or(own.enabled, installation.enabled or installation.required),
         process_fallback=_or(own.process_fallback, installation.process_fallback),
         egress=installation.egress if own.egress is None else own.egress,
         idle_stop_seconds=_or(own.idle_stop_seconds, installation.idle_stop_seconds),
         runtime=own.runtime or installation.runtime,
     )
+
+
+def leads_out(installation: Installation, team: SandboxRules) -> bool:
+    """Whether these rules of a team would have it out of the containers that the installation requires."""
+    runtimes = (None, installation.runtime)
+    escapes = team.enabled is False or team.process_fallback is True or team.runtime not in runtimes
+    return installation.required and escapes
 
 
 def where(installation: Installation, team: SandboxRules | None, runner_type: str) -> Method:

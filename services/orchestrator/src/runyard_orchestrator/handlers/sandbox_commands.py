@@ -62,11 +62,17 @@ class SandboxCommands:
         return Reply(ok=True, result=_shown(key, sandbox), seq=sandbox.stream_seq or None)
 
     async def set_rules(self, command: Command[SetSandboxRules]) -> Reply:
-        """Keeps a team's rules; they hold from the next run on."""
+        """Keeps a team's rules; they hold from the next run on.
+
+        Raises:
+            Problem: the installation does not let a team have them.
+        """
         tenant, wanted = command.tenant_id, command.payload.rules
         for _ in range(_TRIES):
             known, place, number = await self._ledger.rules(tenant)
-            planned = change_rules(known, wanted, command.actor)
+            planned = change_rules(self._installation, known, wanted, command.actor)
+            if isinstance(planned, Refusal):
+                raise Problem(planned.status, planned.type, detail=planned.detail)
             try:
                 for payload in planned:
                     place = await self._ledger.write_rules(tenant, payload, _cause(command), place=place, number=number)
