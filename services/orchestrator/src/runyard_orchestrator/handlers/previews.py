@@ -71,10 +71,7 @@ _LOOK_SECONDS = 0.3
 _RETRY_SECONDS = 5.0
 _ENGINE_SECONDS = 120.0
 _LEFTOVERS = timedelta(days=1)
-_NOWHERE = (
-    "Previews run in containers only on this installation, and it has none for this team: sandboxes are switched off "
-    "for the team or altogether (SANDBOX)."
-)
+_NOWHERE = "Previews run in containers only here, and this team has none: they are off for it or altogether (SANDBOX)."
 _AWAY = (LogUnavailable, *DATABASE_FAULTS)
 
 
@@ -289,11 +286,9 @@ class Previews:
         if preview.status == "starting":
             if found is None:
                 return _LOOK_SECONDS
-            await self._say(
-                key,
-                preview,
-                PreviewReady(generation=preview.generation, address=found, took_ms=age_ms(preview, datetime.now(UTC))),
-            )
+            took = age_ms(preview, datetime.now(UTC))
+            ready = PreviewReady(generation=preview.generation, address=found, took_ms=took)
+            await self._say(key, preview, ready)
             return self.health_seconds
         return await self._after_health(key, preview, health)
 
