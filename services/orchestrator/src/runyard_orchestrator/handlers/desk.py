@@ -23,6 +23,7 @@ from runyard_orchestrator.domain.facts import Decision, Planned, Refusal
 from runyard_orchestrator.domain.owed import CALLS_FOR, Errand, owed_errands, owed_events
 from runyard_orchestrator.domain.rules import PROCESSES, Installation
 from runyard_orchestrator.domain.state import State
+from runyard_orchestrator.handlers.refusals import refused
 from runyard_orchestrator.store.reading import Rows, SessionKey
 
 logger = structlog.get_logger(__name__)
@@ -209,7 +210,7 @@ class Desk:
             decision = decide(state)
             if isinstance(decision, Refusal):
                 if is_newest:
-                    raise Problem(decision.status, decision.type, detail=decision.detail)
+                    raise refused(decision)
                 await self._reach_all(await self._newest(key, run_id))
                 is_newest, state = True, None
                 continue

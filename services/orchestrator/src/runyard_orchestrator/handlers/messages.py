@@ -16,6 +16,7 @@ from runyard_orchestrator.domain.facts import Refusal
 from runyard_orchestrator.domain.messages import events_of, out_of_order
 from runyard_orchestrator.handlers.commands import session_key
 from runyard_orchestrator.handlers.desk import Desk
+from runyard_orchestrator.handlers.refusals import refused
 from runyard_orchestrator.store.reading import SessionKey
 
 PROVIDER = "external"
@@ -142,4 +143,4 @@ def _event_id(scope: Scope, message_id: str, index: int) -> str:
 def _refused(refusal: Refusal, number: int, message: Mapping[str, Any]) -> Problem:
     identity = message.get("id")
     about = identity if isinstance(identity, str) else None
-    return Problem(refusal.status, refusal.type, detail=refusal.detail, message_number=number, message_id=about)
+    return refused(refusal, message_number=number, message_id=about)

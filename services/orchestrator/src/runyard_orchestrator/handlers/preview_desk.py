@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable
 from weakref import WeakValueDictionary
 
-from runyard_chassis import Problem, Unavailable
+from runyard_chassis import Unavailable
 from runyard_events import Conflict, Projector
 from runyard_orchestrator.adapters.ledger import Cause
 from runyard_orchestrator.adapters.preview_ledger import PreviewLedger
 from runyard_orchestrator.domain.facts import Refusal
 from runyard_orchestrator.domain.preview import Decision, Preview
+from runyard_orchestrator.handlers.refusals import refused
 from runyard_orchestrator.store.previews import PreviewKey, PreviewRows
 
 Decide = Callable[[Preview], Decision]
@@ -50,7 +51,7 @@ class PreviewDesk:
                 decision = decide(preview)
                 if isinstance(decision, Refusal):
                     if is_newest:
-                        raise Problem(decision.status, decision.type, detail=decision.detail)
+                        raise refused(decision)
                     await self._reach(await self._ledger.stands_at(key))
                     is_newest = True
                     continue

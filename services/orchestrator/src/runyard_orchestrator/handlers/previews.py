@@ -205,14 +205,14 @@ class Previews:
             self._cleared.add(key)
 
     async def _prepare(self, key: PreviewKey, preview: Preview) -> None:
-        method, _ = await self._where(key)
+        method = await self._where(key)
         builds = self.images.can_build(method)
         prepared = await self.files.prepare(key, preview, boxed=method != "process", builds=builds)
         await self._say(key, preview, prepared)
 
     async def _begin(self, key: PreviewKey, preview: Preview, method: Method | None = None) -> None:
         if method is None:
-            method, _ = await self._where(key)
+            method = await self._where(key)
         async with self._choosing:
             taken = await self.desk.rows.ports() | {port for other, port in self._ports.items() if other != key}
             port = await self._free_port(key, preview, taken, on_host=method == "process")
@@ -247,8 +247,7 @@ class Previews:
         except BuildFailed as error:
             await self._fail(key, preview, "build_failed", str(error), tail=shown(error.lines))
         except (ProvisionFailed, EngineAway) as error:
-            _, rules = await self._where(key)
-            may_fall_back = rules.process_fallback and "process" in self.boxes.methods
+            may_fall_back = (await self._rules(key)).process_fallback and "process" in self.boxes.methods
             if may_fall_back and preview.method != "process" and preview.found not in BUILT:
                 logger.warning("preview.falls_back", preview_id=key.preview_id, error=str(error))
                 await self._begin(key, preview, "process")
@@ -326,17 +325,20 @@ class Previews:
         cause = Cause(derived_id("previews", key.tenant_id, key.preview_id, seen.stream_seq))
         await self.desk.decide(key, lambda preview: (payload,) if preview.stream_seq == seen.stream_seq else (), cause)
 
-    async def _where(self, key: PreviewKey) -> tuple[Method, Rules]:
+    async def _rules(self, key: PreviewKey) -> Rules:
+        return rules_of(self.installation, await self.desk.rows.rules(key.tenant_id))
+
+    async def _where(self, key: PreviewKey) -> Method:
         """Where the next start of a preview goes, by the team's rules of now.
 
         Raises:
             NotPrepared: nowhere.
         """
-        rules = rules_of(self.installation, await self.desk.rows.rules(key.tenant_id))
-        choices: tuple[Method, ...] = (self.installation.method, "process") if rules.enabled else ("process",)
+        enabled = (await self._rules(key)).enabled
+        choices: tuple[Method, ...] = (self.installation.method, "process") if enabled else ("process",)
         for method in choices:
             if method in self.boxes.methods:
-                return method, rules
+                return method
         raise NotPrepared("create_failed", _NOWHERE)
 
     async def _boxes_of(self, key: PreviewKey, preview: Preview) -> Sequence[Box]:

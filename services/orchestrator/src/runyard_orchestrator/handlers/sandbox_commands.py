@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from runyard_chassis import CommandServer, Problem, Unavailable
+from runyard_chassis import CommandServer, Unavailable
 from runyard_events import Command, Conflict, Reply, Scope
 from runyard_events.commands import ControlSandbox, SetSandboxRules
 from runyard_events.subjects import parse
@@ -15,6 +15,7 @@ from runyard_orchestrator.domain.rules import Installation, rules_of
 from runyard_orchestrator.domain.sandbox import Sandbox, SandboxStatus
 from runyard_orchestrator.handlers.commands import session_key
 from runyard_orchestrator.handlers.desk import Desk
+from runyard_orchestrator.handlers.refusals import refused
 from runyard_orchestrator.handlers.sandboxes import situation_of
 from runyard_orchestrator.store.reading import SessionKey
 from runyard_orchestrator.store.reading_sandboxes import SandboxRows
@@ -72,7 +73,7 @@ class SandboxCommands:
             known, place, number = await self._ledger.rules(tenant)
             planned = change_rules(self._installation, known, wanted, command.actor)
             if isinstance(planned, Refusal):
-                raise Problem(planned.status, planned.type, detail=planned.detail)
+                raise refused(planned)
             try:
                 for payload in planned:
                     place = await self._ledger.write_rules(tenant, payload, _cause(command), place=place, number=number)
@@ -101,7 +102,7 @@ class SandboxCommands:
             if isinstance(wish, Refusal):
                 active = state.session.active_run_id
                 if active in looked:
-                    raise Problem(wish.status, wish.type, detail=wish.detail)
+                    raise refused(wish)
                 # A no is looked at again with rows that are as new as the log.
                 await self._desk.catch_up(key, families=("lifecycle", "sandbox"), run_id=active)
                 looked.add(active)
