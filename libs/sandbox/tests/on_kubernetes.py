@@ -1,28 +1,20 @@
 """What tests on Kubernetes ask for, and what their provisioner is told."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runyard_sandbox import Mount, Spec
+from runyard_sandbox import Mount
 from runyard_sandbox.kubernetes import Cluster, KubernetesSettings, Reach
 from runyard_sandbox.remote import Patience
 from runyard_sandbox.shared import SharedFolder
 
 from .fake_kubernetes import NAMESPACE, TOKEN, FakeKubernetes
+from .specs import AGENT
 
-SPEC = Spec(
-    name="runyard-0a1b2c3d-1",
-    purpose="agent",
-    tenant_id="t-1",
-    owner_id="s-1",
-    epoch=1,
-    image=None,
-    command=("python", "-m", "runyard_runner_codex"),
-    env={"SESSION_TOKEN": "a-session-token"},
-    mounts=(
-        Mount(Path("/shared/w/s-1"), "/shared/w/s-1"),
-        Mount(Path("/shared/git"), "/shared/git", read_only=True),
-    ),
+SPEC = replace(
+    AGENT,
+    mounts=(*AGENT.mounts, Mount(Path("/shared/git"), "/shared/git", read_only=True)),
     working_directory="/shared/w/s-1",
 )
 

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from runyard_sandbox import EngineAway, Health, Mount, NotSupported, NotThere, ProvisionFailed, Spec
+from runyard_sandbox import EngineAway, Health, Mount, NotSupported, NotThere, ProvisionFailed
 from runyard_sandbox.dokploy import DokployProvisioner, DokploySettings
 from runyard_sandbox.dokploy.dotenv import dotenv
 from runyard_sandbox.provisioner import PROXY_NAME
@@ -22,18 +22,9 @@ from runyard_sandbox.remote import Patience
 from runyard_sandbox.shared import SharedFolder
 
 from .fake_dokploy import KEY, FakeDokploy, dokploy
+from .specs import AGENT
 
-SPEC = Spec(
-    name="runyard-0a1b2c3d-1",
-    purpose="agent",
-    tenant_id="t-1",
-    owner_id="s-1",
-    epoch=1,
-    image=None,
-    command=("python", "-m", "runyard_runner_codex"),
-    env={"SESSION_TOKEN": "a-session-token", "NOTE": "it's # not a comment"},
-    mounts=(Mount(Path("/shared/w/s-1"), "/shared/w/s-1"),),
-)
+SPEC = replace(AGENT, env={**AGENT.env, "NOTE": "it's # not a comment"})
 
 
 @pytest_asyncio.fixture

@@ -44,6 +44,16 @@ def _commit_of(container: Container, tree: str, parent: str | None = None) -> st
     return commit
 
 
+def _commit_with(container: Container, data: bytes) -> str:
+    """A sound commit of a file, with this in the place of the file's own object."""
+    commit = container.commit("a.txt", "harmless\n")
+    blob = container.git("rev-parse", "HEAD:a.txt")
+    (container.private / "objects" / blob[:2] / blob[2:]).unlink()
+    (container.path / "a.txt").unlink()  # or else the checkpoint of the run would have brought the right one
+    _raw(container, blob, data)
+    return commit
+
+
 def _point(container: Container, commit: str) -> None:
     ref = container.private / "refs" / "heads" / container.branch
     ref.parent.mkdir(parents=True, exist_ok=True)
@@ -184,11 +194,7 @@ async def test_submodules_that_would_run_something_are_refused(container: Contai
 
 
 async def test_an_object_that_is_not_what_its_name_says_is_refused(container: Container) -> None:
-    commit = container.commit("a.txt", "harmless\n")
-    blob = container.git("rev-parse", "HEAD:a.txt")
-    (container.private / "objects" / blob[:2] / blob[2:]).unlink()
-    (container.path / "a.txt").unlink()  # or else the checkpoint of the run would have brought the right one
-    _raw(container, blob, zlib.compress(b"blob 5\0evil\n"))
+    commit = _commit_with(container, zlib.compress(b"blob 5\0evil\n"))
     refused = await _refused(container, "damaged")
     assert refused.commit == commit
 
@@ -213,11 +219,7 @@ async def test_an_object_that_says_it_is_huge_is_not_unpacked(container: Contain
 
 
 async def test_an_object_that_is_longer_than_it_says_is_refused(container: Container) -> None:
-    commit = container.commit("a.txt", "harmless\n")
-    blob = container.git("rev-parse", "HEAD:a.txt")
-    (container.private / "objects" / blob[:2] / blob[2:]).unlink()
-    (container.path / "a.txt").unlink()  # or else the checkpoint of the run would have brought the right one
-    _raw(container, blob, zlib.compress(b"blob 9\0harmless\n" + bytes(10_000_000)))
+    commit = _commit_with(container, zlib.compress(b"blob 9\0harmless\n" + bytes(10_000_000)))
     assert (await _refused(container, "damaged")).commit == commit
 
 
