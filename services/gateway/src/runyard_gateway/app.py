@@ -1,7 +1,7 @@
 """Wires the gateway; nothing is global."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
@@ -11,6 +11,7 @@ from runyard_chassis import Database, Service, connect_service, create_app
 from runyard_events.commands import CommandBus
 from runyard_events.log import EventLog
 from runyard_events.projector import Projector
+from runyard_events.stored import StoredEvent
 from runyard_events.tasks import in_background
 from runyard_gateway.adapters.orchestrator import OrchestratorService
 from runyard_gateway.adapters.outputs import Outputs
@@ -87,7 +88,7 @@ async def _proxy(stack: AsyncExitStack, settings: Settings, gateway: Gateway, st
     )
     return Proxy(
         addresses=gateway.preview_addresses,
-        access=Access(gateway.previews, gateway.passes, seconds=settings.preview_believe_seconds),
+        access=gateway.preview_access,
         session=await stack.enter_async_context(new_session(limits)),
         limits=limits,
         stopping=stopping,
@@ -106,7 +107,11 @@ async def _start(stack: AsyncExitStack, settings: Settings, client: Client, data
         queue_events=settings.stream_queue_events,
         queue_bytes=settings.stream_queue_bytes,
     )
-    rows, past = build_projectors(log, client, database, archive_pause_seconds=settings.archive_pause_seconds)
+    previews, passes = Previews(database), Passes(settings.jwt_secret_key.get_secret_value())
+    access = Access(previews, passes, seconds=settings.preview_believe_seconds)
+    rows, past = build_projectors(
+        log, client, database, written=access.written, archive_pause_seconds=settings.archive_pause_seconds
+    )
     consistency = Consistency(
         state=rows,
         archive=past,
@@ -126,9 +131,10 @@ async def _start(stack: AsyncExitStack, settings: Settings, client: Client, data
         settings=settings,
         records=records,
         containers=Containers(database),
-        previews=Previews(database),
+        previews=previews,
+        preview_access=access,
         preview_addresses=addresses_of(settings),
-        passes=Passes(settings.jwt_secret_key.get_secret_value()),
+        passes=passes,
         commands=commands,
         imports=Imports(
             commands=commands,
@@ -150,9 +156,14 @@ async def _start(stack: AsyncExitStack, settings: Settings, client: Client, data
 
 
 def build_projectors(
-    log: EventLog, client: Client, database: Database, *, archive_pause_seconds: float = 0
+    log: EventLog,
+    client: Client,
+    database: Database,
+    *,
+    written: Callable[[Sequence[StoredEvent]], None] | None = None,
+    archive_pause_seconds: float = 0,
 ) -> tuple[Projector, Projector]:
-    """The state projection and the archive projection."""
+    """The state projection, which tells `written` what it has committed, and the archive projection."""
     rows = Projector(
         name=state.NAME,
         log=log,
@@ -161,6 +172,7 @@ def build_projectors(
         sessions=database.session,
         checkpoints=checkpoints,
         apply=state.apply_state,
+        after_commit=written,
     )
     past = Projector(
         name=archive.NAME,

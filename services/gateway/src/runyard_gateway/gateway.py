@@ -10,6 +10,7 @@ from runyard_gateway.commands import Commands
 from runyard_gateway.consistency import Consistency
 from runyard_gateway.containers_door import ContainersDoor
 from runyard_gateway.imports import Imports
+from runyard_gateway.previews.access import Access
 from runyard_gateway.previews.addresses import PreviewAddresses
 from runyard_gateway.previews.passes import Passes
 from runyard_gateway.settings import Settings
@@ -29,6 +30,7 @@ class Gateway:
     records: Records
     containers: Containers
     previews: Previews
+    preview_access: Access
     preview_addresses: PreviewAddresses
     passes: Passes
     commands: Commands

@@ -39,7 +39,7 @@ class Settings(ServiceSettings):
     """The port that browsers use; None: the gateway's own for http, the usual one for https."""
     preview_cookie_seconds: float = Field(default=4 * 3600, ge=60)
     preview_believe_seconds: float = Field(default=1, ge=0)
-    """How long the proxy believes what it was told of a preview: a revoked link lives so much longer."""
+    """How long the proxy believes what it was told of a preview, unless it hears of a change, which it mostly does."""
     preview_body_bytes: int = Field(default=64 * 1024**2, ge=1)
     preview_first_byte_seconds: float = Field(default=120, gt=0)
     preview_idle_seconds: float = Field(default=300, gt=0)

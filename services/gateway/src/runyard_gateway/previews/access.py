@@ -1,11 +1,12 @@
 """Who may see a preview now: the pass that a visitor brings, held against the rows."""
 
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
+from runyard_events.stored import StoredEvent
 from runyard_gateway.previews.passes import Holder, Pass, Passes
 
 T = TypeVar("T")
@@ -48,27 +49,41 @@ class _Remembered(Generic[T]):
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._known: dict[Hashable, tuple[float, T]] = {}
+        self._rows = 0
 
     async def get(self, key: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
         now = time.monotonic()
         known = self._known.get(key)
         if known is not None and now < known[0]:
             return known[1]
+        rows = self._rows
         found = await ask()
+        if rows != self._rows:  # They were written meanwhile: this may be from before.
+            return found
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         self._known[key] = (now + self._seconds, found)
         return found
 
+    def forget(self) -> None:
+        self._rows += 1
+        self._known.clear()
+
 
 class Access:
-    """Decides about visitors. What it was told is believed for `seconds` at most."""
+    """Decides about visitors. What it was told is believed until rows are written anew, for `seconds` at most."""
 
     def __init__(self, book: PreviewBook, passes: Passes, *, seconds: float = 1.0) -> None:
         self._book = book
         self._passes = passes
         self._previews = _Remembered[Seen | None](seconds)
         self._shares = _Remembered[datetime | None](seconds)
+
+    def written(self, events: Sequence[StoredEvent]) -> None:
+        """The rows of these events are there: whoever was told that a preview has stopped must not see it."""
+        if any(stored.address.aggregate == "preview" for stored in events):
+            self._previews.forget()
+            self._shares.forget()
 
     async def preview(self, preview_id: str) -> Seen | None:
         """The preview as it is about now."""
