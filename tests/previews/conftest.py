@@ -79,7 +79,7 @@ def imported(api: "Api", tmp_path: Path) -> Callable[["Project"], Awaitable[str]
 
 @pytest.fixture
 def until(api: "Api") -> Callable[..., Awaitable[Any]]:
-    """Waits until a preview has one of these statuses, by its stream of events."""
+    """Asks until a preview has one of these statuses; one that has failed says why."""
 
     async def wait(preview: str, *statuses: str) -> Any:
         async with asyncio.timeout(_START_SECONDS):

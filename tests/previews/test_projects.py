@@ -20,10 +20,13 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 
 
 async def _opened(api: "Api", browser: Browser, preview: str) -> Page:
-    link = (await api.call("POST", f"/api/previews/{preview}/open"))["url"]
     page = await browser.new_page()
-    await page.goto(link)
+    await page.goto(await _link(api, preview))
     return page
+
+
+async def _link(api: "Api", preview: str) -> str:
+    return (await api.call("POST", f"/api/previews/{preview}/open"))["url"]
 
 
 @pytest.mark.parametrize("project", PROJECTS, ids=lambda project: project.framework)
@@ -35,13 +38,16 @@ async def test_a_project_is_shown_and_an_edit_of_the_session_s_files_is_seen(
     ready = await until(preview, "ready")
     assert (ready["framework"], ready["method"]) == (project.framework, METHODS[sandbox])
     assert 5000 <= ready["port"] <= 8999
-    page = await _opened(api, browser, preview)
+    page, hot = await browser.new_page(), asyncio.Event()
+    # A development server's client tells of edits from the first message on that its socket brings.
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda _: hot.set()))
+    await page.goto(await _link(api, preview))
     assert page.url == ready["url"]
     await expect(page.locator("#app")).to_have_text("hello", timeout=60_000)
     await page.evaluate("window.mark = 1")
     path = f"/api/sessions/{session}/workspace/files/{project.edited}"
     if project.is_hot:
-        await page.wait_for_timeout(1500 if project.framework == "nextjs" else 300)  # its socket opens after the page
+        await asyncio.wait_for(hot.wait(), 60)
     await api.call("PUT", path, content=project.edit.encode())
     if project.is_hot:
         await expect(page.locator("#app")).to_have_text("goodbye", timeout=30_000)
@@ -65,11 +71,13 @@ async def _reload_until(page: Page, text: str) -> None:
 async def test_a_visitor_sees_that_it_starts_then_the_page_itself(
     api: "Api", browser: Browser, imported: Imported, until: Until
 ) -> None:
-    slow = 'sleep 3; exec python3 -m http.server "$PORT" --bind "$HOST" --directory public'
-    body = {"workspace_id": await imported(STATIC), "branch": "main", "command": slow}
+    session = await api.session(await imported(STATIC), "codex")
+    slow = 'until [ -e go ]; do sleep 0.1; done; exec python3 -m http.server "$PORT" --bind "$HOST" --directory public'
+    body = {"session_id": session, "command": slow}
     preview = (await api.call("POST", "/api/previews", json=body))["preview_id"]
     page = await _opened(api, browser, preview)
     await expect(page.locator("h1")).to_have_text("The preview is starting")
+    await api.call("PUT", f"/api/sessions/{session}/workspace/files/go", content=b"")
     await expect(page.locator("#app")).to_have_text("hello", timeout=30_000)
     await until(preview, "ready")
     await api.call("POST", f"/api/previews/{preview}/stop")
@@ -98,7 +106,8 @@ async def test_a_failed_preview_shows_its_last_lines_and_runs_none_of_them(
 async def test_shared_links_open_until_they_are_revoked_and_others_see_nothing(
     api: "Api", browser: Browser, imported: Imported, until: Until
 ) -> None:
-    preview = (await api.call("POST", "/api/previews", json={"workspace_id": await imported(STATIC)}))["preview_id"]
+    body = {"workspace_id": await imported(STATIC), "branch": "main"}
+    preview = (await api.call("POST", "/api/previews", json=body))["preview_id"]
     ready = await until(preview, "ready")
     share = await api.call("POST", f"/api/previews/{preview}/shares", json={"expires_in": 600})
     guest = await (await browser.new_context()).new_page()
@@ -111,7 +120,6 @@ async def test_shared_links_open_until_they_are_revoked_and_others_see_nothing(
     assert answer is not None
     assert answer.status == 401
     await api.call("DELETE", f"/api/previews/{preview}/shares/{share['share_id']}")
-    await guest.wait_for_timeout(1200)
     answer = await guest.goto(ready["url"])
     assert answer is not None
     assert answer.status == 401
