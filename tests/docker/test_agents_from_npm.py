@@ -1,4 +1,4 @@
-"""Agents that come from npm in containers of a real engine: one is in the image or it is not to be had."""
+"""Agents that come from npm in containers of a real engine, in an image that was built with them."""
 
 import json
 import os
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.docker, pytest.mark.agents, pytest.mark.acp, pytest.mark.timeout(240)]
 ROOT = Path(__file__).parents[2]
-TAG = "without-droid"
-LOOK = """grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status; printf 'uid '; id -u
+AGENTS = ("opencode", "droid", "gemini")
+TAG = "with-agents"
+LOOK = """exec 2>&1; grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status; printf 'uid '; id -u
 for each in /opt/agents /opt/agents/*; do touch "$each/mine" && echo poisoned; done
 env | grep SESSION_TOKEN; command -v npm; echo made >made.md"""
 
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """The runner's image with opencode and Gemini CLI and without Droid, built as a user builds it."""
-    environment = {**os.environ, "TAG": TAG, "AGENTS": "opencode gemini"}
+    """The runner's image with every agent there is, built as a user builds it."""
+    environment = {**os.environ, "TAG": TAG, "AGENTS": " ".join(AGENTS)}
     argv = [ROOT / "tools/images.sh", "runner-acp"]
     built = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
@@ -36,10 +37,10 @@ def image() -> str:
 
 @pytest.fixture(scope="module")
 def settings(image: str) -> dict[str, str]:
-    return {"SANDBOX_IMAGES": json.dumps(dict.fromkeys(("opencode", "gemini", "droid"), image))}
+    return {"SANDBOX_IMAGES": json.dumps(dict.fromkeys(AGENTS, image))}
 
 
-@pytest.mark.parametrize("agent", ["opencode", "gemini"])
+@pytest.mark.parametrize("agent", AGENTS)
 async def test_it_works_in_a_sealed_container_and_goes_on_in_its_thread(
     stack: "Stack", api: "Api", engine: "Engine", repository: Path, sandbox_events: Callable[..., Any], agent: str
 ) -> None:
@@ -64,12 +65,3 @@ async def test_it_works_in_a_sealed_container_and_goes_on_in_its_thread(
     threads = {one["nativeThreadId"] for one in payloads(second, "run.started")}
     assert threads == {one["nativeThreadId"] for one in payloads(first, "run.thread_bound")}
     assert payloads(second, "ui.notice") == []
-
-
-async def test_an_agent_that_is_not_in_the_image_ends_the_run_with_the_remedy(api: "Api", repository: Path) -> None:
-    session = await api.session(await api.import_repository(repository), "droid")
-
-    last = (await api.events(await api.prompt(session, "hello")))[-1]
-
-    assert (last.type, last.payload["reason"]) == ("run.error", "start_failed")
-    assert 'make images AGENTS="droid' in last.payload["message"]

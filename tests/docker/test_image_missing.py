@@ -1,6 +1,9 @@
-"""Runs whose container's image the engine does not have."""
+"""Runs whose container's image the engine does not have, or whose agent that image lacks."""
 
+import asyncio
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +19,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.docker, pytest.mark.agents, pytest.mark.timeout(180)]
 IMAGE = "runyard/nobody-has-this:0"
-IMAGES = json.dumps({"codex": IMAGE, "claude": IMAGE})
+ROOT = Path(__file__).parents[2]
+BARE = "without-agents"
+IMAGES = json.dumps({"codex": IMAGE, "claude": IMAGE, "droid": f"runyard/runner-acp:{BARE}"})
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +56,15 @@ async def test_a_run_without_its_image_is_a_plain_process_s_where_the_team_allow
         errors = [one["payload"]["reason"] for one in told if one["type"] == "sandbox.error"]
         assert errors == ["image_missing", "gave_up"]
     await assert_nothing_is_left(stack, api, engine, strict, lenient)
+
+
+async def test_an_agent_that_is_not_in_its_image_ends_the_run_with_the_remedy(api: "Api", repository: Path) -> None:
+    argv, environment = [ROOT / "tools/images.sh", "runner-acp"], {**os.environ, "TAG": BARE, "AGENTS": ""}
+    built = await asyncio.to_thread(subprocess.run, argv, env=environment, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    session = await api.session(await api.import_repository(repository), "droid")
+
+    last = (await api.events(await api.prompt(session, "hello")))[-1]
+
+    assert (last.type, last.payload["reason"]) == ("run.error", "start_failed")
+    assert 'make images AGENTS="droid' in last.payload["message"]
