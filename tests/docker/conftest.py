@@ -96,6 +96,15 @@ REMOVE = {
 }
 
 
+def acp_image(tag: str, *agents: str) -> str:
+    """The image of runner-acp with these agents in it and no other, built as a user builds it."""
+    environment = {**os.environ, "TAG": tag, "AGENTS": " ".join(agents)}
+    argv = [Path(__file__).parents[2] / "tools/images.sh", "runner-acp"]
+    built = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    return f"runyard/runner-acp:{tag}"
+
+
 @pytest.fixture(scope="session")
 def images() -> str:
     """The tag of images that are built from what is tested."""

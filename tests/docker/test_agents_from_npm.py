@@ -1,13 +1,12 @@
 """Agents that come from npm in containers of a real engine, in an image that was built with them."""
 
 import json
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.docker.conftest import acp_image
 from tests.docker.run_steps import payloads
 
 from runyard_runner.testbench import script
@@ -16,28 +15,16 @@ if TYPE_CHECKING:
     from tests.conftest import Api, Stack
     from tests.docker.conftest import Engine
 
-pytestmark = [pytest.mark.docker, pytest.mark.agents, pytest.mark.acp, pytest.mark.timeout(240)]
-ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.docker, pytest.mark.agents, pytest.mark.acp, pytest.mark.timeout(400)]
 AGENTS = ("opencode", "droid", "gemini")
-TAG = "with-agents"
 LOOK = """exec 2>&1; grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status; printf 'uid '; id -u
 for each in /opt/agents /opt/agents/*; do touch "$each/mine" && echo poisoned; done
 env | grep SESSION_TOKEN; command -v npm; echo made >made.md"""
 
 
-@pytest.fixture(scope="session")
-def image() -> str:
-    """The runner's image with every agent there is, built as a user builds it."""
-    environment = {**os.environ, "TAG": TAG, "AGENTS": " ".join(AGENTS)}
-    argv = [ROOT / "tools/images.sh", "runner-acp"]
-    built = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    return f"runyard/runner-acp:{TAG}"
-
-
 @pytest.fixture(scope="module")
-def settings(image: str) -> dict[str, str]:
-    return {"SANDBOX_IMAGES": json.dumps(dict.fromkeys(AGENTS, image))}
+def settings() -> dict[str, str]:
+    return {"SANDBOX_IMAGES": json.dumps(dict.fromkeys(AGENTS, acp_image("with-agents", *AGENTS)))}
 
 
 @pytest.mark.parametrize("agent", AGENTS)

@@ -1,14 +1,12 @@
 """Runs whose container's image the engine does not have, or whose agent that image lacks."""
 
-import asyncio
 import json
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.docker.conftest import acp_image
 from tests.docker.remains import assert_nothing_is_left
 
 from runyard_stack.credentials import read_credentials
@@ -19,14 +17,12 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.docker, pytest.mark.agents, pytest.mark.timeout(180)]
 IMAGE = "runyard/nobody-has-this:0"
-ROOT = Path(__file__).parents[2]
-BARE = "without-agents"
-IMAGES = json.dumps({"codex": IMAGE, "claude": IMAGE, "droid": f"runyard/runner-acp:{BARE}"})
 
 
 @pytest.fixture(scope="module")
 def settings(images: str) -> dict[str, str]:
-    return {"SANDBOX_IMAGES": IMAGES, "SANDBOX_PROXY_IMAGE": f"runyard/runner-codex:{images}", "RECONCILE_SECONDS": "1"}
+    chosen = json.dumps({"codex": IMAGE, "claude": IMAGE, "droid": acp_image("without-agents")})
+    return {"SANDBOX_IMAGES": chosen, "SANDBOX_PROXY_IMAGE": f"runyard/runner-codex:{images}", "RECONCILE_SECONDS": "1"}
 
 
 @pytest.mark.parametrize("agent", ["codex", "claude"])
@@ -59,9 +55,6 @@ async def test_a_run_without_its_image_is_a_plain_process_s_where_the_team_allow
 
 
 async def test_an_agent_that_is_not_in_its_image_ends_the_run_with_the_remedy(api: "Api", repository: Path) -> None:
-    argv, environment = [ROOT / "tools/images.sh", "runner-acp"], {**os.environ, "TAG": BARE, "AGENTS": ""}
-    built = await asyncio.to_thread(subprocess.run, argv, env=environment, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
     session = await api.session(await api.import_repository(repository), "droid")
 
     last = (await api.events(await api.prompt(session, "hello")))[-1]
