@@ -24,7 +24,6 @@ import pytest_asyncio
 from runyard_stack.testing import free_base
 
 ROOT = Path(__file__).parent.parent
-TERMINAL = {"run.completed", "run.error", "run.cancelled"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

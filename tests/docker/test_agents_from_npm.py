@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.docker.conftest import acp_image
-from tests.docker.run_steps import payloads
+from tests.runs import payloads
 
 from runyard_runner.testbench import script
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.docker.run_steps import ends, payloads
+from tests.runs import ends, payloads
 
 if TYPE_CHECKING:
     from tests.conftest import Api, Seen, Stack

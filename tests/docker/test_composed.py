@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from tests.conftest import ComposedStack
 from tests.docker.preview_steps import imported, visitor
-from tests.docker.run_steps import LONG
+from tests.runs import LONG
 
 from runyard_stack.testing import free_base
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.docker.own_engine import OwnEngine
 from tests.docker.remains import assert_nothing_is_left, files_of
-from tests.docker.run_steps import LONG, ends
+from tests.runs import LONG, ends
 
 if TYPE_CHECKING:
     from tests.conftest import Api, Stack

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.docker.conftest import docker
 from tests.docker.remains import assert_nothing_is_left
-from tests.docker.run_steps import ends
+from tests.runs import ends
 
 from runyard_runner.testbench import script
 

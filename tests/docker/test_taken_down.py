@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from tests.docker.run_steps import LONG
+from tests.runs import LONG
 
 from runyard_stack.layout import Layout
 from runyard_stack.state import is_locked

@@ -5,33 +5,21 @@ import json
 import os
 import subprocess
 import uuid
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.runs import TERMINAL, assert_gapless, ends
 
 if TYPE_CHECKING:
     from tests.conftest import Api, Seen, Stack
 
 pytestmark = [pytest.mark.agents, pytest.mark.timeout(180)]
 AGENTS = pytest.mark.parametrize("agent", ["codex", "claude"])
-TERMINAL = {"run.completed", "run.error", "run.cancelled"}
-
-
-def assert_gapless(events: list["Seen"]) -> None:
-    by_source: dict[str, list[int]] = defaultdict(list)
-    for one in events:
-        by_source[one.event["source"]].append(one.event["seq"])
-    for source, numbers in by_source.items():
-        assert numbers == list(range(1, len(numbers) + 1)), source
-    identifiers = [one.id for one in events]
-    assert identifiers == sorted(set(identifiers))
 
 
 def assert_one_end(events: list["Seen"], wanted: str = "run.completed") -> None:
-    ends = [one.type for one in events if one.type in TERMINAL]
-    assert ends == [wanted], [one.event for one in events if one.type in {"ui.error", "run.error"}]
+    assert ends(events) == [wanted], [one.event for one in events if one.type in {"ui.error", "run.error"}]
     assert events[-1].type == wanted
 
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import pytest_asyncio
+from tests.runs import TERMINAL, assert_gapless, ends
 
 if TYPE_CHECKING:
     from tests.conftest import Api, Seen, Stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
-TERMINAL = {"run.completed", "run.error", "run.cancelled"}
 VICTIMS = ["gateway", "orchestrator", "workspace", "runner-codex", "runner-claude", "llm-gateway", "nats", "postgres"]
 PATIENCE_SECONDS = 150
 
@@ -70,16 +69,8 @@ async def patiently(api: "Api", method: str, path: str, **arguments: Any) -> Any
 
 
 def assert_whole(run: str, seen: list["Seen"]) -> None:
-    ends = [one.type for one in seen if one.type in TERMINAL]
-    assert len(ends) == 1, (run, ends)
-    assert seen[-1].type in TERMINAL
-    identifiers = [one.id for one in seen]
-    assert identifiers == sorted(set(identifiers)), run
-    by_source: dict[str, list[int]] = defaultdict(list)
-    for one in seen:
-        by_source[one.event["source"]].append(one.event["seq"])
-    for source, numbers in by_source.items():
-        assert numbers == list(range(1, len(numbers) + 1)), (run, source, numbers)
+    assert ends(seen) == [seen[-1].type], run
+    assert_gapless(seen)
 
 
 async def start_runs(api: "Api", repository: Path, agents: list[str]) -> list[str]:
@@ -107,8 +98,8 @@ async def test_after_sigkill_of_one_process_every_run_ends_once_and_no_client_mi
         assert_whole(run, seen[run])
         whole = await api.events(run)
         assert [(one.id, one.event) for one in seen[run]] == [(one.id, one.event) for one in whole]
-    ends = {run: seen[run][-1].type for run in runs}
-    assert set(ends.values()) == {"run.completed"}, ends
+    last = {run: seen[run][-1].type for run in runs}
+    assert set(last.values()) == {"run.completed"}, last
     statuses = [(await patiently(api, "GET", f"/api/runs/{run}"))["status"] for run in runs]
     assert statuses == ["completed"] * len(runs)
 
