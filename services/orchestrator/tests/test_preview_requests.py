@@ -1,12 +1,15 @@
 """What is asked about previews more than once, by strangers, or about files of nobody."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from runyard_events import new_id
-from runyard_events.catalogue import PreviewStarting
-from runyard_events.commands import ControlPreview, CreatePreview, RevokeShare, SharePreview
+from runyard_events import Scope, Writer, new_id
+from runyard_events.catalogue import Payload, PreviewStarting, WorkspaceFetched, WorkspaceSyncFailed
+from runyard_events.commands import ControlPreview, CreatePreview, CreateSession, RevokeShare, SharePreview
+from runyard_orchestrator.store.tables import SCHEMA
+from runyard_stack.testing_rows import rows_held
 
 from .previewers import SERVE, Previewer, around, previewer, settings
 
@@ -29,6 +32,33 @@ async def test_files_of_nobody_cannot_be_shown(previewer: Previewer, fields: dic
     reply = await previewer.world.ask(CreatePreview.model_validate(values))
     assert reply.problem is not None
     assert reply.problem.status == 404
+
+
+@pytest.mark.parametrize(
+    "latest",
+    [WorkspaceFetched(branches={"main": "c0ffee"}), WorkspaceSyncFailed(reason="timeout", message="silent")],
+    ids=lambda event: event.TYPE,
+)
+async def test_a_workspace_that_follows_its_remote_can_be_shown(previewer: Previewer, latest: Payload) -> None:
+    world = previewer.world
+    scope = Scope.workspace(world.tenant, world.workspace_id)
+    await Writer(world.log, scope=scope, source="workspace", next_seq=2).append(latest)
+    await previewer.create(command=SERVE)
+
+
+async def test_a_session_is_shown_from_the_moment_on_that_the_log_says_it_is_ready(previewer: Previewer) -> None:
+    world, session = previewer.world, new_id()
+    world.workspace.is_open.clear()
+    asked = CreateSession(session_id=session, workspace_id=world.workspace_id, runner_type="codex")
+    made = asyncio.create_task(world.ask(asked))
+    await world.workspace.queue.got(bool)
+    async with rows_held(world.settings.database_url.get_secret_value(), SCHEMA, "orchestrator-sessions"):
+        world.workspace.is_open.set()
+        await world.seen(session, "session.ready")
+        shown = asyncio.create_task(previewer.create(session_id=session, command=SERVE))
+        await asyncio.wait({shown}, timeout=0.5)
+    await shown
+    await made
 
 
 async def test_links_are_shared_and_revoked(previewer: Previewer) -> None:

@@ -88,6 +88,7 @@ def build(settings: Settings, provisioner: Provisioner | None = None) -> Service
                 client=client,
                 log=log,
                 database=database,
+                sessions=desk,
                 leadership=leadership,
                 installation=installation_of(settings),
                 provisioner=provisioner,

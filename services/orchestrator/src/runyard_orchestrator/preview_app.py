@@ -21,6 +21,7 @@ from runyard_orchestrator.adapters.rest_file import RestFile
 from runyard_orchestrator.adapters.way_out import way_out_of
 from runyard_orchestrator.domain.preview_upkeep import Patience
 from runyard_orchestrator.domain.rules import Installation
+from runyard_orchestrator.handlers.desk import Desk
 from runyard_orchestrator.handlers.preview_commands import PreviewCommands
 from runyard_orchestrator.handlers.preview_desk import PreviewDesk
 from runyard_orchestrator.handlers.preview_logs import PreviewLogs
@@ -60,6 +61,7 @@ def previewing(
     client: Client,
     log: EventLog,
     database: Database,
+    sessions: Desk,
     leadership: Leadership,
     installation: Installation,
     provisioner: Provisioner | None,
@@ -88,7 +90,7 @@ def previewing(
         after_commit=lambda batch: _wake(keeper, batch),
     )
     desk = PreviewDesk(PreviewLedger(log, settings.redactor), rows, projector)
-    commands = PreviewCommands(desk, log, lambda key: keeper.wake(key))  # noqa: PLW0108 - it is made below
+    commands = PreviewCommands(desk, log, sessions, lambda key: keeper.wake(key))  # noqa: PLW0108 - it is made below
     logs = PreviewLogs(log, boxes, settings.redactor)
     keeper = Previews(
         desk=desk,

@@ -72,7 +72,7 @@ class Commands:
         if payload.runner_type not in self._runner_types and payload.runner_type != EXTERNAL:
             known = ", ".join(sorted(self._runner_types))
             raise Invalid(f"There is no runner of this type; there are: {known}.", type="unknown-runner-type")
-        await self._need_workspace(command.tenant_id, payload.workspace_id)
+        await need_workspace(self._log, command.tenant_id, payload.workspace_id)
         outcome = await self._decide(command, key, decisions.create_session)
         self._desk.send_errands(key, outcome, _cause(command))
         session = await self._made(key)
@@ -143,20 +143,6 @@ class Commands:
             key, lambda state: decide(state, command.payload, sender), _cause(command), run_id=run_id
         )
 
-    async def _need_workspace(self, tenant: str, workspace_id: str) -> None:
-        if not _is_id(workspace_id):
-            raise NotFound("There is no such workspace.", type="workspace-not-found")
-        last = await self._log.last(workspace_subject(tenant, workspace_id, "lifecycle"))
-        if last is None:
-            raise NotFound("There is no such workspace.", type="workspace-not-found")
-        match last.event.payload:
-            case WorkspaceImported() | WorkspaceFetched() | WorkspaceSyncFailed():
-                return
-            case WorkspaceImportFailed():
-                raise Conflict("The workspace could not be imported.", type="workspace-failed")
-            case _:
-                raise Conflict("The workspace is still being imported.", type="workspace-not-ready")
-
     async def _made(self, key: SessionKey) -> Session:
         """The session once its worktree has been made.
 
@@ -204,6 +190,24 @@ def _about(outcome: Outcome, key: SessionKey, run_id: str) -> dict[str, Any]:
 
 def _cause(command: Command[Any]) -> Cause:
     return Cause(command.id, command.correlation_id, command.traceparent)
+
+
+async def need_workspace(log: EventLog, tenant: str, workspace_id: str) -> None:
+    """Makes sure that a workspace can be worked with; that its remote is away for the moment does not matter.
+
+    Raises:
+        Problem: there is no such workspace, or it has not been imported (yet).
+    """
+    last = await log.last(workspace_subject(tenant, workspace_id, "lifecycle")) if _is_id(workspace_id) else None
+    match last.event.payload if last is not None else None:
+        case None:
+            raise NotFound("There is no such workspace.", type="workspace-not-found")
+        case WorkspaceImported() | WorkspaceFetched() | WorkspaceSyncFailed():
+            return
+        case WorkspaceImportFailed():
+            raise Conflict("The workspace could not be imported.", type="workspace-failed")
+        case _:
+            raise Conflict("The workspace is still being imported.", type="workspace-not-ready")
 
 
 def session_key(tenant: str, session_id: str, run_id: str | None = None) -> SessionKey:

@@ -6,22 +6,23 @@ from typing import Any
 
 from runyard_chassis import CommandServer, Conflict, NotFound
 from runyard_events import Command, EventLog, Reply
-from runyard_events.catalogue import WorkspaceImported
 from runyard_events.commands import ControlPreview, CreatePreview, RevokeShare, SharePreview
-from runyard_events.subjects import workspace_subject
 from runyard_orchestrator.adapters.ledger import Cause
 from runyard_orchestrator.domain import preview as previews
 from runyard_orchestrator.domain.preview import Decision, Preview
+from runyard_orchestrator.handlers.commands import need_workspace, session_key
+from runyard_orchestrator.handlers.desk import Desk
 from runyard_orchestrator.handlers.preview_desk import PreviewDesk
 from runyard_orchestrator.store.previews import PreviewKey
 
 
 class PreviewCommands:
-    """Handlers, one per command; `changed` is told each preview that was decided about."""
+    """Handlers, one per command; `sessions` knows those that are shown, `changed` is told what was decided about."""
 
-    def __init__(self, desk: PreviewDesk, log: EventLog, changed: Callable[[PreviewKey], None]) -> None:
+    def __init__(self, desk: PreviewDesk, log: EventLog, sessions: Desk, changed: Callable[[PreviewKey], None]) -> None:
         self._desk = desk
         self._log = log
+        self._sessions = sessions
         self._changed = changed
 
     def register(self, server: CommandServer) -> None:
@@ -86,13 +87,11 @@ class PreviewCommands:
         return Reply(ok=True, result=result, seq=preview.stream_seq or None)
 
     async def _need_files(self, tenant: str, workspace_id: str, session_id: str | None) -> None:
-        last = await self._log.last(workspace_subject(tenant, workspace_id, "lifecycle"))
-        if last is None:
-            raise NotFound("There is no such workspace.", type="workspace-not-found")
-        if not isinstance(last.event.payload, WorkspaceImported):
-            raise Conflict("The workspace is not imported.", type="workspace-not-ready")
+        await need_workspace(self._log, tenant, workspace_id)
         if session_id is None:
             return
+        # Whoever follows the log may know of the session before the rows show it.
+        await self._sessions.catch_up(session_key(tenant, session_id), families=("lifecycle",))
         session = await self._desk.rows.session(tenant, session_id)
         if session is None or session["workspace_id"] != workspace_id or session["status"] in ("deleted", "failed"):
             raise NotFound("There is no such session.", type="session-not-found")
