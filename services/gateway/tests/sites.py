@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import aiohttp
+import httpx
 import pytest_asyncio
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -21,6 +22,7 @@ from runyard_gateway.previews.layer import PreviewHosts, Proxy
 from runyard_gateway.previews.passes import Holder, Passes, expiry
 from runyard_stack.embedded.ports import free_port
 
+from .conftest import Running
 from .preview_program import program
 
 SECRET = "a-key-for-tests-that-is-long-enough-to-be-one"
@@ -28,6 +30,8 @@ ID = "0f3c1c1e-6f0a-4a51-9f6a-0d9f3b6f2c11"
 TENANT = "tenant-1"
 HTML = {"Accept": "text/html"}
 COOKIE = "__Host-runyard-preview"
+NOBODY = "127.0.0.1:9"
+"""Where nobody answers."""
 
 
 @dataclass
@@ -37,8 +41,13 @@ class Book:
     previews: dict[str, Seen] = field(default_factory=dict[str, Seen])
     shares: dict[str, datetime] = field(default_factory=dict[str, datetime])
     used: set[str] = field(default_factory=set[str])
+    fault: Exception | None = None
+    failed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def seen(self, preview_id: str) -> Seen | None:
+        if self.fault is not None:
+            self.failed.set()
+            raise self.fault
         return self.previews.get(preview_id)
 
     async def share_expiry(self, preview_id: str, share_id: str) -> datetime | None:
@@ -115,3 +124,11 @@ async def site() -> AsyncIterator[Site]:
             addresses, Access(book, passes, seconds=0), session, limits, app.state.stopping, 3600, {}
         )
         yield Site(book, passes, outer, browser, behind)
+
+
+async def visited(gateway: Running, visitor: Holder) -> str:
+    """The type of the problem that a visitor of a preview is told."""
+    host = gateway.parts.preview_addresses.origin(visitor.preview).removeprefix("http://")
+    headers = {"Host": host, "Cookie": f"{COOKIE}={gateway.parts.passes.mint('cookie', visitor, expiry(60))}"}
+    async with httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=20) as browser:
+        return (await browser.get("/", headers=headers)).json()["type"]

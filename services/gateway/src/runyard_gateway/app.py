@@ -55,8 +55,9 @@ def build(settings: Settings) -> Service:
             client = await connect_service(NAME, settings)
             stack.push_async_callback(client.close)
             await database.migrate(PACKAGE)
-            app.state.gateway = await _start(stack, settings, client, database)
-            app.state.preview_proxy = await _proxy(stack, settings, app.state.gateway, app.state.stopping)
+            gateway = app.state.gateway = await _start(stack, settings, client, database)
+            proxy = await _proxy(stack, settings, gateway, app.state.stopping)
+            await stack.enter_async_context(in_background(_serve_previews(app, proxy, gateway)))
             yield
 
     app = create_app(
@@ -78,6 +79,12 @@ def addresses_of(settings: Settings) -> PreviewAddresses:
     """Where previews are to be found."""
     own = settings.port if settings.preview_scheme == "http" else None
     return PreviewAddresses(settings.preview_domain, settings.preview_scheme, settings.preview_public_port or own)
+
+
+async def _serve_previews(app: FastAPI, proxy: Proxy, gateway: Gateway) -> None:
+    """Not by rows of before the start: where a preview was then, another team's may be by now."""
+    await gateway.consistency.begun()
+    app.state.preview_proxy = proxy
 
 
 async def _proxy(stack: AsyncExitStack, settings: Settings, gateway: Gateway, stopping: asyncio.Event) -> Proxy:

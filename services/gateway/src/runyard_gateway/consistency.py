@@ -25,6 +25,10 @@ class Consistency:
         """Whether the rows have reached the end of the log since the start."""
         return self._state.caught_up.is_set() and self._hub.live.is_set()
 
+    async def begun(self) -> None:
+        """Waits for as long as the rows are those of before the start."""
+        await self._state.caught_up.wait()
+
     async def shows(self, seq: int) -> None:
         """Waits for the rows of an event that the state projection reads.
 
@@ -47,13 +51,13 @@ class Consistency:
             raise Invalid("The log has no such sequence yet.", type="unknown-sequence")
         if not await self._hub.reached(seq, seconds=self._timeout):
             raise Unavailable("The log is not read up to there yet.", type="projection-behind", seq=seq)
-        await self._caught_up()
+        await self._caught_up(self._state)
         await self.shows(self._hub.last_of_state)
 
-    async def _caught_up(self) -> None:
+    async def _caught_up(self, projector: Projector) -> None:
         try:
             async with asyncio.timeout(self._timeout):
-                await self._state.caught_up.wait()
+                await projector.caught_up.wait()
         except TimeoutError:
             raise Unavailable("The projection is being rebuilt.", type="projection-behind") from None
 
@@ -64,5 +68,7 @@ class Consistency:
             Unavailable: it takes too long.
         """
         await self._hub.reached(self._state.position, seconds=self._timeout)
+        # Of what was appended before it began the hub knows nothing.
+        await self._caught_up(self._archive)
         if not await self._archive.reached(self._hub.last_of_run, timeout=self._timeout):
             raise Unavailable("The archive is behind.", type="projection-behind")
