@@ -45,6 +45,12 @@ async def _drip(request: Request) -> Response:
     return StreamingResponse(parts(), media_type="text/event-stream")
 
 
+async def _never(request: Request) -> Response:
+    request.app.state.asked.set()
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
 async def _upload(request: Request) -> Response:
     return PlainTextResponse(str(sum([len(part) async for part in request.stream()])))
 
@@ -67,16 +73,17 @@ async def _socket(websocket: WebSocket) -> None:
 
 
 def program() -> Starlette:
-    """The program; `state.ended` is set when the browser has left its endless answer."""
+    """The program; `state.ended` is set when its endless answer was left, `state.asked` when it was asked for none."""
     app = Starlette(
         routes=[
             Route("/echo/{rest:path}", _echo, methods=["GET", "POST"]),
             Route("/cookies", _set_cookies),
             Route("/away", _away),
             Route("/drip", _drip),
+            Route("/never", _never),
             Route("/upload", _upload, methods=["POST"]),
             WebSocketRoute("/socket", _socket),
         ]
     )
-    app.state.ended = asyncio.Event()
+    app.state.ended, app.state.asked = asyncio.Event(), asyncio.Event()
     return app

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
+import pytest
 
 from runyard_chassis import Tokens
 from runyard_gateway.previews.passes import Holder, Passes, expiry
@@ -78,6 +79,40 @@ async def test_a_shared_link_opens_again_and_again_until_it_is_revoked(site: Sit
         assert (message.type, socket.close_code) == (aiohttp.WSMsgType.CLOSE, 4401)
     async with site.request(f"/__runyard/share?token={token}", pass_="") as answer:
         assert answer.status == 401
+
+
+async def test_an_answer_without_an_end_is_ended_when_its_link_is_revoked(site: Site) -> None:
+    site.book.shares["s1"] = datetime.now(UTC) + timedelta(hours=1)
+    async with site.request("/drip", pass_=site.cookie(user=None, share="s1")) as answer:
+        assert await answer.content.readany() == b"first"
+        del site.book.shares["s1"]
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await asyncio.wait_for(answer.content.read(), 10)
+    await asyncio.wait_for(site.program.state.ended.wait(), 20)
+
+
+async def test_whoever_waits_for_an_answer_is_told_when_his_link_is_revoked(site: Site) -> None:
+    site.book.shares["s1"] = datetime.now(UTC) + timedelta(hours=1)
+    cookie = site.cookie(user=None, share="s1")
+
+    async def revoked() -> None:
+        await site.program.state.asked.wait()
+        site.book.shares.clear()
+
+    revoking = asyncio.create_task(revoked())
+    for status in (502, 401):
+        async with site.request("/never", pass_=cookie) as answer:
+            assert answer.status == status
+    await revoking
+
+
+async def test_who_was_let_in_goes_on_while_nobody_can_tell_whether_he_may(site: Site) -> None:
+    async with site.request("/drip") as answer:
+        assert await answer.content.readany() == b"first"
+        site.book.fault = ConnectionRefusedError()
+        await asyncio.wait_for(site.book.failed.wait(), 10)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(answer.content.readany(), 0.5)
 
 
 async def test_an_expired_share_opens_nothing(site: Site) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
 import aiohttp
@@ -13,6 +13,7 @@ from yarl import URL
 from runyard_events.tasks import end_tasks
 from runyard_gateway.previews.headers import Visit, request_headers, response_headers
 
+_LOOK_SECONDS = 2.0
 _SKIPPED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
@@ -83,9 +84,19 @@ class Exchange:
         self._session = session
         self._limits = limits
         self._stopping = stopping
+        self._begun = False
 
-    async def run(self, scope: Scope, receive: Receive, send: Send, *, address: str, visit: Visit) -> None:
-        """Until the answer is passed on, the browser has gone, or the service stops.
+    async def run(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        address: str,
+        visit: Visit,
+        allowed: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """Until the answer is passed on, the browser has gone, the service stops, or the visitor may see it no more.
 
         Raises:
             Silent: nothing was answered; nothing has been sent to the browser yet.
@@ -95,19 +106,22 @@ class Exchange:
         is_empty = not names & {b"content-length", b"transfer-encoding"}
         body = _Body(receive, self._limits.body_bytes, is_empty=is_empty)
         work = asyncio.create_task(self._pass_on(scope, send, None if is_empty else body, address, visit))
-        ends = [asyncio.create_task(body.gone()), asyncio.create_task(self._stopping.wait())]
+        gone, over = asyncio.create_task(body.gone()), asyncio.create_task(is_dismissed(allowed, self._stopping))
         try:
-            await asyncio.wait({work, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, gone, over}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 with contextlib.suppress(ClientGone):
                     work.result()
+            elif over.done() and not self._begun:
+                raise Silent("it is over")
         finally:
-            await end_tasks(work, *ends)
+            await end_tasks(work, gone, over)
 
     async def _pass_on(self, scope: Scope, send: Send, body: _Body | None, address: str, visit: Visit) -> None:
         headers = CIMultiDict(request_headers(scope["headers"], visit))
         answer = await self._asked(scope["method"], target(scope, address), headers, body)
         try:
+            self._begun = True
             await send(
                 {
                     "type": "http.response.start",
@@ -134,6 +148,19 @@ class Exchange:
             if body is not None and body.problem is not None:
                 raise body.problem from error
             raise Silent(type(error).__name__) from error
+
+
+async def is_dismissed(allowed: Callable[[], Awaitable[bool]], stopping: asyncio.Event) -> bool:
+    """Returns when a visitor may see the preview no more (True), or when the service stops."""
+    while True:
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await stopping.wait()
+        except TimeoutError:
+            if not await allowed():
+                return True
+        else:
+            return False
 
 
 def target(scope: Scope, address: str) -> URL:

@@ -9,13 +9,12 @@ from multidict import CIMultiDict
 from starlette.types import Receive, Scope, Send
 
 from runyard_events.tasks import end_tasks
-from runyard_gateway.previews.exchange import Limits, Silent, target
+from runyard_gateway.previews.exchange import Limits, Silent, is_dismissed, target
 from runyard_gateway.previews.headers import Visit, request_headers
 
 GOING_AWAY = 1001
 NO_LONGER_ALLOWED = 4401
 _NORMAL = 1000
-_LOOK_SECONDS = 2.0
 _NOT_TO_BE_SENT = frozenset({1004, 1005, 1006, 1015})
 
 
@@ -75,27 +74,16 @@ class Tunnel:
         """Code and reason to close the browser's side with; no code: it has closed itself."""
         inward = asyncio.create_task(_inward(upstream, receive))
         outward = asyncio.create_task(_outward(upstream, send))
-        watch = asyncio.create_task(self._watch(allowed))
+        watch = asyncio.create_task(is_dismissed(allowed, self._stopping))
         try:
             await asyncio.wait({inward, outward, watch}, return_when=asyncio.FIRST_COMPLETED)
             if watch.done():
-                return watch.result(), ""
+                return NO_LONGER_ALLOWED if watch.result() else GOING_AWAY, ""
             if outward.done() and not outward.cancelled() and outward.exception() is None:
                 return outward.result()
             return None, ""
         finally:
             await end_tasks(inward, outward, watch)
-
-    async def _watch(self, allowed: Callable[[], Awaitable[bool]]) -> int:
-        while True:
-            try:
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await self._stopping.wait()
-            except TimeoutError:
-                if not await allowed():
-                    return NO_LONGER_ALLOWED
-            else:
-                return GOING_AWAY
 
 
 async def _inward(upstream: aiohttp.ClientWebSocketResponse, receive: Receive) -> None:
