@@ -128,6 +128,14 @@ async def test_a_page_is_reached_until_its_sandbox_is_gone(both: Both) -> None:
     pages.close_all()
 
 
+async def test_a_port_stays_open_while_its_sandbox_is_still_being_made(both: Both) -> None:
+    pages = Pages(both.relay, settings(both.folder))
+    here = (await pages.give("a", SANDBOX, [both.inside], taken=[]))[both.inside]
+    await pages.follow({})
+    assert await said_back(here) == b"hello\n"
+    pages.close_all()
+
+
 async def test_a_page_that_does_not_answer_yet_ends_the_connection_at_once(both: Both) -> None:
     pages = Pages(both.relay, settings(both.folder))
     here = await pages.give("a", SANDBOX, [1], taken=[])

@@ -20,6 +20,7 @@ class Pages:
         self._host = settings.page_host
         self._range = settings.page_ports
         self._open: dict[str, dict[int, asyncio.Server]] = {}
+        self._followed: set[str] = set()
 
     async def give(self, name: str, address: str, inside: Collection[int], taken: Collection[int]) -> dict[int, int]:
         """Opens a port of this host for each port inside: the same number where it is free and in the range.
@@ -38,9 +39,13 @@ class Pages:
         return given
 
     async def follow(self, wanted: Mapping[str, tuple[str, Mapping[int, int]]]) -> None:
-        """Opens what running sandboxes have (name -> address and ports) and closes the rest."""
-        for name in self._open.keys() - wanted.keys():
+        """Opens what running sandboxes have (name -> address and ports) and closes what those had that run no more.
+
+        A sandbox that has just been given its ports is still being made, and runs for the first time in a moment.
+        """
+        for name in self._followed - wanted.keys():
             self.close(name)
+        self._followed = set(wanted)
         for name, (address, pages) in wanted.items():
             for inside, here in pages.items():
                 if here not in self._open.get(name, {}) and not await self._listen(name, here, address, inside):
@@ -48,6 +53,7 @@ class Pages:
 
     def close(self, name: str) -> None:
         """Closes those of one sandbox; connections under way end with it."""
+        self._followed.discard(name)
         for server in self._open.pop(name, {}).values():
             server.close()
 
