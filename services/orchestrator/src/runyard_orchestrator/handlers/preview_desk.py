@@ -37,7 +37,7 @@ class PreviewDesk:
     async def decide(self, key: PreviewKey, decide: Decide, cause: Cause) -> Preview:
         """Decides and appends, again and again until nobody was faster; returns the preview as it is then.
 
-        A refusal is given out only after the rows were seen to be as new as the log.
+        That it is refused, or so already, is said only after the rows were seen to be as new as the log.
 
         Raises:
             Problem: it is refused, or the projection is behind.
@@ -49,12 +49,12 @@ class PreviewDesk:
             for _ in range(_TRIES):
                 preview = await self.preview(key)
                 decision = decide(preview)
-                if isinstance(decision, Refusal):
-                    if is_newest:
-                        raise refused(decision)
+                if (isinstance(decision, Refusal) or not decision) and not is_newest:
                     await self._reach(await self._ledger.stands_at(key))
                     is_newest = True
                     continue
+                if isinstance(decision, Refusal):
+                    raise refused(decision)
                 try:
                     for payload in decision:
                         preview = await self._ledger.write(key, preview, payload, cause)

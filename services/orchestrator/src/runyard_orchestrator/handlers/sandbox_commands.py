@@ -99,14 +99,14 @@ class SandboxCommands:
             state, sandbox = await self._desk.rows.state(key), await self._rows.sandbox(key)
             at = situation_of(key, state, sandbox, self._installation)
             wish = control(at, command.payload.action, command.actor)
-            if isinstance(wish, Refusal):
-                active = state.session.active_run_id
-                if active in looked:
-                    raise refused(wish)
-                # A no is looked at again with rows that are as new as the log.
+            active = state.session.active_run_id
+            if (isinstance(wish, Refusal) or not wish) and active not in looked:
+                # A no, and that it is so already, is looked at again with rows that are as new as the log.
                 await self._desk.catch_up(key, families=("lifecycle", "sandbox"), run_id=active)
                 looked.add(active)
                 continue
+            if isinstance(wish, Refusal):
+                raise refused(wish)
             try:
                 for payload in wish:
                     sandbox = await self._ledger.write(key, sandbox, payload, _cause(command))
