@@ -96,7 +96,7 @@ EXAMPLES: dict[str, Any] = {
     "raw.sent": {"id": 1, "method": "turn/interrupt"},
     "llm.call.completed": {"callId": "l1", "api": "responses", "provider": "openai", "model": "m", "status": "ok", "httpStatus": 200, "error": None, "streamed": True, "scripted": False, "inputTokens": 1000, "outputTokens": 50, "cachedInputTokens": 800, "cacheWriteTokens": None, "reasoningTokens": 20, "costUsd": 0.0012, "priced": True, "latencyMs": 812.5, "firstTokenMs": 203.1},
     "sandbox.requested": {"epoch": 1, "method": "docker", "purpose": "run", "reason": "prompt", "requestedBy": "u1"},
-    "sandbox.creating": {"epoch": 1, "method": "docker", "name": "runyard-s-1", "image": "runyard/runner-codex:0.1.0", "reason": "prompt"},
+    "sandbox.creating": {"epoch": 1, "method": "docker", "name": "runyard-s-1", "image": "runyard/runner-codex:0.1.0", "runtime": "runsc", "reason": "prompt"},
     "sandbox.running": {"epoch": 1, "method": "docker", "name": "runyard-s-1", "nativeId": "abc", "tookMs": 320, "warm": False, "reason": "prompt"},
     "sandbox.paused": {"epoch": 1, "reason": "user"},
     "sandbox.stopped": {"epoch": 1, "reason": "idle"},

@@ -51,6 +51,10 @@ class Play:
     run: Run | None = None
     session: str = "ready"
     enabled: bool = True
+    runtime: str | None = None
+    """As the team's rules have it."""
+    runtimes: dict[str, str | None] = field(default_factory=dict[str, str | None])
+    """Of each container that was made."""
     is_away: bool = False
     away_since: datetime | None = None
     fails: int = 0
@@ -62,13 +66,13 @@ class Play:
     idle_since: datetime | None = None
 
     def at(self) -> Situation:
-        rules = rules_of(DOCKER, SandboxRules(enabled=self.enabled, process_fallback=self.fallback))
+        own = SandboxRules(enabled=self.enabled, process_fallback=self.fallback, runtime=self.runtime)
         return Situation(
             session=self.session,  # type: ignore[arg-type]
             session_id=SESSION,
             runner_type="codex",
             sandbox=self.box,
-            rules=rules,
+            rules=rules_of(DOCKER, own),
             installation=DOCKER,
             run_id="run" if self.run else None,
             run=self.run,
@@ -130,6 +134,7 @@ class Play:
             return
         self.has_home = True
         if name not in self.containers:
+            self.runtimes[name] = self.box.runtime
             self.containers[name] = Container(
                 name=name,
                 native_id="n",
@@ -211,6 +216,8 @@ class Play:
                 self.now -= timedelta(minutes=10)
             case "switch":
                 self.enabled = not self.enabled
+            case "rule":
+                self.runtime = None if self.runtime else "runsc"
             case "delete session":
                 self.session = "deleted"
                 self.run = None

@@ -34,6 +34,37 @@ def test_one_at_rest_whose_image_was_replaced_is_not_started_again() -> None:
     assert list(yard.containers) == [container_name(SESSION, 2)]
 
 
+@pytest.mark.parametrize("meanwhile", [[], ["pause"], ["hour"]], ids=["at work", "paused", "at rest"])
+@pytest.mark.parametrize("looked_at", [True, False])
+def test_a_run_is_worked_on_by_the_runtime_that_the_team_has_chosen_before_it(
+    meanwhile: list[str], *, looked_at: bool
+) -> None:
+    yard = Play()
+    for what in ("prompt", "begin", "end", *meanwhile):
+        yard.act(what)
+        yard.look()
+    yard.act("rule")
+    if looked_at:
+        yard.look()
+    yard.act("prompt")
+    yard.look()
+    assert (list(yard.containers), yard.box.status) == ([container_name(SESSION, 2)], "running")
+    assert yard.runtimes == {container_name(SESSION, 1): None, container_name(SESSION, 2): "runsc"}
+    reasons = [one.reason for one in yard.history if isinstance(one, SandboxStopped)]
+    assert reasons == (["idle"] if "hour" in meanwhile else ["rules_changed"])
+
+
+def test_a_run_that_has_begun_keeps_its_container_whatever_runtime_the_team_chooses() -> None:
+    yard = Play()
+    for what in ("prompt", "begin", "rule"):
+        yard.act(what)
+        yard.look()
+    assert (list(yard.containers), yard.box.status) == ([container_name(SESSION, 1)], "running")
+    yard.act("end")
+    yard.look()
+    assert (yard.box.status, yard.box.reason) == ("stopped", "rules_changed")
+
+
 def test_every_start_of_a_container_says_what_it_is_for() -> None:
     yard = Play()
 

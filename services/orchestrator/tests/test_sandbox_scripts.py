@@ -14,7 +14,7 @@ from .plays import ACTIONS, Play
 
 HAPPENINGS = [
     *("prompt", "prompt", "prompt", "begin", "begin", "end", "end"),
-    *("kill", "oom", "lose", "sicken", "fail", "fail", "away", "back", "back", "hour", "set back", "switch"),
+    *("kill", "oom", "lose", "sicken", "fail", "fail", "away", "back", "back", "hour", "set back", "switch", "rule"),
     *ACTIONS,
 ]
 happenings = st.one_of(
@@ -62,6 +62,7 @@ def test_every_run_comes_to_a_container_to_a_process_or_to_an_end(script: Script
     if yard.run is not None and yard.run.method == "docker":
         (container,) = yard.containers.values()
         assert (container.status, yard.box.status, container.epoch) == ("running", "running", yard.box.epoch)
+        assert yard.run.status != "dispatched" or yard.runtimes[container.name] == yard.runtime
     else:
         assert yard.run is not None or yard.ends
 

@@ -90,6 +90,17 @@ async def test_switching_off_holds_from_the_next_run_on(yard: Yard) -> None:
     assert [one.payload.run_id for one in yard.world.runner.queue.seen] == [second]
 
 
+async def test_another_runtime_holds_from_the_next_run_on(yard: Yard) -> None:
+    async with yard.serving():
+        session_id, first = await yard.begun()
+        assert (await yard.world.ask(SetSandboxRules(rules=SandboxRules(runtime="runsc")))).ok
+        await yard.finish(session_id, first)
+        yard.runner.holds = False
+        await yard.ended(session_id, await yard.world.prompt(session_id))
+    assert [(one.epoch, one.runtime) for one in yard.engine.specs] == [(1, None), (2, "runsc")]
+    assert list(yard.engine.held) == [yard.name(session_id, 2)]
+
+
 async def test_where_containers_are_required_a_team_that_wants_out_is_told_so_and_stays_in(yard: Yard) -> None:
     yard.world.runner.completes = True
     former = SandboxRules(enabled=False)

@@ -30,6 +30,10 @@ def _without_a_reason(payload: dict[str, Any]) -> dict[str, Any]:
     return {**payload, "reason": None}
 
 
+def _without_a_runtime(payload: dict[str, Any]) -> dict[str, Any]:
+    return {**payload, "runtime": None}
+
+
 UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
     # Before there were sandboxes every run went to a process.
     ("run.dispatched", 1): _dispatched_to_a_process,
@@ -38,6 +42,7 @@ UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
     # A request's purpose was all that was said of why a container is made.
     ("sandbox.requested", 1): _requested_for_a_purpose,
     ("sandbox.creating", 1): _without_a_reason,
+    ("sandbox.creating", 2): _without_a_runtime,
     ("sandbox.running", 1): _without_a_reason,
 }
 """By (type, version that it starts from)."""

@@ -68,12 +68,14 @@ class SandboxCreating(Payload):
     """The container is being made."""
 
     TYPE: ClassVar[str] = "sandbox.creating"
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     FAMILY: ClassVar[Family] = "sandbox"
     epoch: int
     method: Method
     name: str
     image: str | None = None
+    runtime: str | None = None
+    """What the engine runs it by; None: its own way, or said before runtimes were."""
     reason: SandboxStart | None = None
     """As it was requested; None: said before reasons were."""
 

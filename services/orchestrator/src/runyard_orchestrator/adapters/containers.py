@@ -105,7 +105,7 @@ class Containers:
                 working_directory=path,
                 user=outfit.user,
                 limits=outfit.limits,
-                runtime=at.rules.runtime,
+                runtime=box.runtime,
                 health=outfit.health,
                 expires_at=expires.replace(microsecond=0),
             )

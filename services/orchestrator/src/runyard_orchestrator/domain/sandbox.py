@@ -38,6 +38,7 @@ class Sandbox:
     purpose: str | None = None
     name: str | None = None
     image: str | None = None
+    runtime: str | None = None
     native_id: str | None = None
     reason: str | None = None
     """Why its status is what it is."""
@@ -86,8 +87,8 @@ def _changed(sandbox: Sandbox, fact: Fact) -> Sandbox | None:
     match fact.payload:
         case SandboxRequested() as asked:
             changed = _requested(sandbox, asked, at)
-        case SandboxCreating(epoch=epoch, method=method, name=name, image=image, reason=reason):
-            made = {"epoch": epoch, "method": method, "name": name, "image": image}
+        case SandboxCreating(epoch=epoch, method=method, name=name, image=image, runtime=runtime, reason=reason):
+            made = {"epoch": epoch, "method": method, "name": name, "image": image, "runtime": runtime}
             changed = _now(sandbox, "creating", at, **made, epoch_at=at, reason=reason)
         case SandboxRunning(epoch=epoch, method=method, name=name, native_id=native_id, reason=reason):
             found = {"epoch": epoch, "method": method, "name": name, "native_id": native_id}
@@ -119,6 +120,7 @@ def _requested(sandbox: Sandbox, asked: SandboxRequested, at: datetime) -> Sandb
         requested_at=at,
         name=sandbox.name if same else None,
         image=sandbox.image if same else None,
+        runtime=sandbox.runtime if same else None,
         native_id=sandbox.native_id if same else None,
         epoch_at=sandbox.epoch_at if same else None,
     )

@@ -109,7 +109,8 @@ def _towards(
 
 def _towards_running(at: Situation, current: Container | None, now: datetime, patience: Patience) -> Step | None:
     box = at.sandbox
-    step: Step | None
+    if (step := _ruled_out(at)) is not None:
+        return step
     match box.status:
         case "absent" | "deleted":
             step = request(at, box.epoch + 1)
@@ -128,6 +129,18 @@ def _towards_running(at: Situation, current: Container | None, now: datetime, pa
             step = _expired(at, current, now, patience) or _supervised(box, current)
             step = step or _taking_up(at, current, now, patience)
     return step
+
+
+def _ruled_out(at: Situation) -> Step | None:
+    """The team's rules have another runtime by now, and nothing that has begun would be cut short for it."""
+    box = at.sandbox
+    if box.runtime == at.rules.runtime:
+        return None
+    if box.status == "creating":
+        return request(at, box.epoch + 1)
+    if box.status in ("running", "paused") and (at.run is None or at.run.status == "dispatched"):
+        return Record(SandboxStopped(epoch=box.epoch, reason="rules_changed"))
+    return None
 
 
 def _requested(at: Situation, current: Container | None, now: datetime, patience: Patience) -> Step:
@@ -246,22 +259,26 @@ def _create(at: Situation) -> Record:
             method=box.method,
             name=container_name(at.session_id, box.epoch),
             image=at.installation.image(at.runner_type),
+            runtime=at.rules.runtime,
             reason=box.started_for,
         )
     )
 
 
 def _is_fresh(at: Situation, current: Container, now: datetime, patience: Patience) -> bool:
-    """Whether a container at rest may be started again: its image is the one of now, its token good for long."""
+    """Whether a container at rest may be started again: image and runtime are those of now, its token good for long."""
     box = at.sandbox
     is_young = box.epoch_at is not None and now - box.epoch_at < timedelta(seconds=patience.token_lifetime / 2)
-    return is_young and box.image == at.installation.image(at.runner_type) and not current.outdated
+    is_same = (box.image, box.runtime) == (at.installation.image(at.runner_type), at.rules.runtime)
+    return is_young and is_same and not current.outdated
 
 
 def _stop_reason(at: Situation, now: datetime) -> SandboxStop | None:
     """Why a container that nobody works in should rest now."""
     if not at.rules.enabled:
         return "switched_off"
+    if at.sandbox.runtime != at.rules.runtime:
+        return "rules_changed"
     since = [moment for moment in (at.idle_since, at.sandbox.changed_at) if moment is not None]
     if since and seconds_since(max(since), now) >= at.rules.idle_stop_seconds:
         return "idle"

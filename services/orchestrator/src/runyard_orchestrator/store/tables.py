@@ -128,6 +128,7 @@ sandboxes = Table(
     Column("purpose", String(20)),
     Column("name", Text),
     Column("image", Text),
+    Column("runtime", Text),
     Column("native_id", Text),
     Column("reason", String(32)),
     Column("message", Text),
