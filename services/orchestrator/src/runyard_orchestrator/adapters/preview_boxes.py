@@ -48,10 +48,12 @@ class PreviewBoxes:
         """Where a preview can run."""
         return frozenset(self._engines)
 
-    async def provision(self, key: PreviewKey, preview: Preview, made: Made | None = None) -> str | None:
+    async def provision(
+        self, key: PreviewKey, preview: Preview, made: Made | None = None, runtime: str | None = None
+    ) -> str | None:
         """Starts it, or finds it started; the service, if any, that has to come up before the next can be started.
 
-        `made`: what is run in images of its own.
+        `made`: what is run in images of its own. `runtime`: of its containers, as the team's rules have it.
 
         Raises:
             ProvisionFailed, EngineAway: it cannot be had, or not now.
@@ -66,7 +68,7 @@ class PreviewBoxes:
             for needed, condition in service.needs.items() if service else ():
                 if not _holds(condition, there[needed]):
                     return needed
-            one = await engine.provision(spec)
+            one = await engine.provision(replace(spec, runtime=runtime))
             if service:
                 there[service.name] = one
         return None

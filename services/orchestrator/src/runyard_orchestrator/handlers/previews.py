@@ -206,13 +206,13 @@ class Previews:
 
     async def _prepare(self, key: PreviewKey, preview: Preview) -> None:
         method = await self._where(key)
-        builds = self.images.can_build(method)
+        # The engine builds by its own runtime: where another one was chosen, nothing may run beside it.
+        builds = self.images.can_build(method) and (await self._rules(key)).runtime is None
         prepared = await self.files.prepare(key, preview, boxed=method != "process", builds=builds)
         await self._say(key, preview, prepared)
 
     async def _begin(self, key: PreviewKey, preview: Preview, method: Method | None = None) -> None:
-        if method is None:
-            method = await self._where(key)
+        method = method or await self._where(key)
         async with self._choosing:
             taken = await self.desk.rows.ports() | {port for other, port in self._ports.items() if other != key}
             port = await self._free_port(key, preview, taken, on_host=method == "process")
@@ -239,15 +239,16 @@ class Previews:
     async def _provision(self, key: PreviewKey, preview: Preview) -> float | None:
         self._health.pop(key, None)
         made: Made | None = None
+        rules = await self._rules(key)
         try:
             if preview.found in BUILT and (made := await self.images.ready(key, preview)) is None:
                 return _RETRY_SECONDS
-            if (service := await self.boxes.provision(key, preview, made)) is not None:
+            if service := await self.boxes.provision(key, preview, made, rules.runtime):
                 return await self._wait_for(key, preview, service)
         except BuildFailed as error:
             await self._fail(key, preview, "build_failed", str(error), tail=shown(error.lines))
         except (ProvisionFailed, EngineAway) as error:
-            may_fall_back = (await self._rules(key)).process_fallback and "process" in self.boxes.methods
+            may_fall_back = rules.process_fallback and "process" in self.boxes.methods
             if may_fall_back and preview.method != "process" and preview.found not in BUILT:
                 logger.warning("preview.falls_back", preview_id=key.preview_id, error=str(error))
                 await self._begin(key, preview, "process")
