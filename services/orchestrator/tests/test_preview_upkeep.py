@@ -120,6 +120,31 @@ async def test_a_server_that_ends_later_has_failed(previewer: Previewer) -> None
     assert failed.reason == "exited"
 
 
+async def test_a_page_that_answers_no_more_is_asked_three_times_before_it_has_failed(
+    around: Previewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runyard_orchestrator.handlers.previews._RETRY_SECONDS", 0.2)
+    hasty = {"preview_health_seconds": 0.2, "preview_health_timeout_seconds": 0.3}
+    async with serving(around.world.settings.model_copy(update=hasty)) as service:
+        keeper, answers = service.app.state.previews.keeper, list[str | None]()
+        original = keeper.pages.answering
+
+        async def answering(address: str, port: int) -> str | None:
+            answers.append(await original(address, port))
+            return answers[-1]
+
+        preview = await around.create(command=SERVE)
+        await around.until(preview, PreviewReady)
+        monkeypatch.setattr(keeper.pages, "answering", answering)
+        # The process is there, and its port takes connections: only the page does not come.
+        await around.processes.pause(f"runyard-preview-{preview}-1")
+        failed = await around.until(preview, PreviewFailed)
+        await around.gone(f"runyard-preview-{preview}-1")
+    assert (failed.reason, failed.message) == ("unhealthy", "Its page does not answer any more.")
+    assert answers[-3:] == [None] * 3
+    assert None not in answers[:-3]
+
+
 async def test_a_preview_follows_its_branch(around: Previewer) -> None:
     around.world.settings = around.world.settings.model_copy(update={"preview_health_seconds": 0.3})
     async with serving(around.world.settings):
