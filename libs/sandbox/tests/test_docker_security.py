@@ -120,6 +120,24 @@ async def test_the_host_itself_is_not_served_by_the_proxy(here: World, box: Spec
             await asyncio.wait_for(reader.readexactly(1), 20)
 
 
+async def test_the_proxy_itself_is_held_like_a_sandbox(here: World, box: Spec) -> None:
+    _ = box
+    proxy = client().containers.get(here.proxy)
+    host: dict[str, Any] = proxy.attrs["HostConfig"]
+    assert host["Memory"] == host["MemorySwap"] == 256 * MIB
+    assert (host["NanoCpus"], host["PidsLimit"]) == (1_000_000_000, 64)
+    assert (host["CapDrop"], host["CapAdd"], host["SecurityOpt"]) == (["ALL"], None, ["no-new-privileges:true"])
+    assert (host["ReadonlyRootfs"], host["Privileged"]) == (True, False)
+    assert not host["PortBindings"]
+    assert {each["Target"] for each in host["Mounts"]} == {"/run/runyard/in", "/run/runyard/out"}
+    status = proxy.exec_run(["cat", "/proc/self/status"]).output.decode()
+    lines = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert {lines[f"Cap{each}"] for each in ("Prm", "Eff", "Bnd")} == {"0" * 16}
+    assert (lines["NoNewPrivs"], lines["Seccomp"]) == ("1", "2")
+    assert lines["Uid"].split()[0] != "0"
+    assert proxy.exec_run(["touch", "/opt/x"]).exit_code != 0
+
+
 async def test_an_allowed_host_is_reached_and_every_other_refused(here: World, box: Spec) -> None:
     engine = client()
     uplink = f"runyard-{here.settings.installation}-uplink"

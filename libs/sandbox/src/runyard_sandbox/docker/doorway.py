@@ -23,6 +23,8 @@ _READY_SECONDS = 30.0
 _LOOK_SECONDS = 0.02
 _RESTARTS = 3
 _MEMORY = 256 * MIB
+_CPUS = 1_000_000_000
+"""Of a thousand million a core: as much as its one thread can use."""
 _DECISIONS = "decisions"
 
 
@@ -198,6 +200,7 @@ class Doorway:
                 "NetworkMode": self._uplink,
                 "Memory": _MEMORY,
                 "MemorySwap": _MEMORY,
+                "NanoCpus": _CPUS,
                 "PidsLimit": 64,
                 "CapDrop": ["ALL"],
                 "SecurityOpt": ["no-new-privileges:true"],
