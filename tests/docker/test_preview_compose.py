@@ -145,6 +145,11 @@ async def test_a_page_gets_what_it_needs_beside_it_in_its_order_and_all_of_it_go
     assert len(volumes) == 1
     assert "store | " in await lines_of(api, preview)
     assert "prepare | prepared" in await lines_of(api, preview)
+    told: set[str] = set()
+    async for one in api.stream(f"/api/previews/{preview}/logs?follow=true"):
+        told |= set(one.payload["lines"]) if one.type == "sandbox.logged" else set()
+        if "prepare | prepared" in told and any(line.startswith("store | ") for line in told):
+            break
 
     await api.call("POST", f"/api/previews/{preview}/restart")
     await until(api, preview, "ready", generation=2)

@@ -1,10 +1,12 @@
 """A task that lost its cancellation is ended all the same."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import pytest
 
-from runyard_events.tasks import end_tasks, in_background, side_by_side
+from runyard_events.tasks import end_tasks, in_background, merged, side_by_side
 
 
 async def test_a_task_that_swallows_its_first_cancellation_is_ended() -> None:
@@ -88,3 +90,40 @@ async def test_a_failure_of_one_side_by_side_ends_the_others_and_is_raised() -> 
     with pytest.raises(ValueError, match="it"):
         await side_by_side(going_on(), failing())
     assert ended.is_set()
+
+
+async def test_streams_that_are_merged_come_as_they_come_and_are_closed_with_the_one_that_reads_them() -> None:
+    closed: list[str] = []
+    gates = {name: asyncio.Queue[int | None]() for name in ("a", "b")}
+
+    async def stream(name: str) -> AsyncGenerator[str]:
+        try:
+            while (number := await gates[name].get()) is not None:
+                yield f"{name}{number}"
+        finally:
+            closed.append(name)
+
+    async with asyncio.timeout(20), aclosing(merged(stream(name) for name in gates)) as lines:
+        for name, number in (("b", 1), ("a", 1), ("a", 2)):
+            gates[name].put_nowait(number)
+            assert await anext(lines) == f"{name}{number}"
+        gates["a"].put_nowait(None)
+        gates["b"].put_nowait(2)
+        assert await anext(lines) == "b2"
+    assert sorted(closed) == ["a", "b"]
+
+
+async def test_what_goes_wrong_with_one_of_merged_streams_reaches_the_reader() -> None:
+    async def endless() -> AsyncGenerator[str]:
+        await asyncio.Event().wait()
+        yield ""
+
+    async def failing() -> AsyncGenerator[str]:
+        yield "one"
+        raise ValueError("broken")
+
+    async with asyncio.timeout(20):
+        lines = merged([endless(), failing()])
+        assert await anext(lines) == "one"
+        with pytest.raises(ValueError, match="broken"):
+            await anext(lines)

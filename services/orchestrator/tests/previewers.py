@@ -80,6 +80,10 @@ class Previewer:
     async def told(self, preview: str) -> list[Any]:
         return [one.event.payload async for one in self.world.log.replay(self._subject(preview, "lifecycle"))]
 
+    async def logged(self, preview: str) -> list[SandboxLogged]:
+        found = [one.event.payload async for one in self.world.log.replay(self._subject(preview, "telemetry"))]
+        return [one for one in found if isinstance(one, SandboxLogged)]
+
     async def types(self, preview: str) -> list[str]:
         return [payload.TYPE.removeprefix("preview.") for payload in await self.told(preview)]
 

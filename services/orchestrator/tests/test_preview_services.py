@@ -211,6 +211,26 @@ async def test_the_last_lines_are_those_of_all(yard: Yard) -> None:
     assert [one.text for one in await yard.boxes.tail(yard.preview)] == ["db | first", "second", "prepare | third"]
 
 
+async def test_what_all_of_them_print_is_followed_until_the_last_has_ended(yard: Yard) -> None:
+    made, heard = await yard.made(), list[str]()
+    await yard.boxes.provision(KEY, yard.preview, made)
+    yard.be(f"{PAGE}.1", healthy=True)
+    yard.engine.print(f"{PAGE}.2", "first")
+    yard.engine.kill(f"{PAGE}.2", exit_code=0)
+    await yard.boxes.provision(KEY, yard.preview, made)
+
+    async def listen() -> None:
+        heard.extend([line async for line in yard.boxes.follow(yard.preview, tail=100)])
+
+    listening = asyncio.create_task(listen())
+    yard.engine.print(PAGE, "second")
+    yard.engine.print(f"{PAGE}.1", "third")
+    yard.engine.kill(PAGE)
+    yard.engine.kill(f"{PAGE}.1")
+    await asyncio.wait_for(listening, 10)
+    assert sorted(heard) == ["db | third", "prepare | first", "second"]
+
+
 @pytest.mark.parametrize("name", ["compose.yaml", ".env", "web.env"])
 async def test_no_file_of_it_is_a_link(yard: Yard, tmp_path: Path, name: str) -> None:
     outside = tmp_path / "outside"

@@ -1,5 +1,6 @@
 """Previews on real processes: from the wish to the page that answers, and back to nothing."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,11 +8,15 @@ import pytest
 from sqlalchemy import delete, select
 
 from runyard_chassis import Database
-from runyard_events import new_id
+from runyard_events import Redactor, new_id
 from runyard_events.catalogue import PreviewFailed, PreviewReady, PreviewStopped
 from runyard_events.commands import DeleteSession, RemovePreviewTree, SharePreview
+from runyard_orchestrator.adapters.preview_boxes import PreviewBoxes
+from runyard_orchestrator.adapters.way_out import WayOut
+from runyard_orchestrator.domain.preview import Preview
+from runyard_orchestrator.handlers.preview_logs import PreviewLogs
 from runyard_orchestrator.store.preview_tables import previews
-from runyard_orchestrator.store.previews import PREVIEW_EVENTS, apply_previews
+from runyard_orchestrator.store.previews import PREVIEW_EVENTS, PreviewKey, apply_previews
 from runyard_orchestrator.store.tables import SCHEMA, container_environments
 
 from .conftest import serving
@@ -121,6 +126,20 @@ async def test_a_deleted_session_s_preview_is_stopped(previewer: Previewer) -> N
     reply = await previewer.control(preview, "start")
     assert reply.problem is not None
     assert reply.problem.type == "session-deleted"
+
+
+async def test_a_preview_that_floods_is_read_in_its_turn(around: Previewer) -> None:
+    async def lines() -> AsyncIterator[str]:
+        for number in range(12_000):
+            yield f"line {number}"
+
+    key = PreviewKey(around.world.tenant, new_id())
+    logs = PreviewLogs(around.world.log, PreviewBoxes({}, {}, WayOut("")), Redactor())
+    await logs.build(key, Preview(status="starting", generation=1), lines())
+    told = await around.logged(key.preview_id)
+    assert told[0].lines[0] == "line 0"
+    assert max(one.dropped for one in told) <= 5000
+    assert sum(len(one.lines) + one.dropped for one in told) == 12_000
 
 
 async def test_the_last_lines_are_to_be_had(around: Previewer) -> None:

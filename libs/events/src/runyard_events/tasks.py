@@ -1,9 +1,11 @@
 """Tasks that talk to NATS, and how they end."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 SIDE_BY_SIDE_SECONDS = 2.0
 """The patience with each of those that run side by side; whoever ends them all has more."""
@@ -35,6 +37,24 @@ async def side_by_side(*work: Coroutine[Any, Any, None]) -> None:
     finally:
         # What works here may have tasks of its own to end.
         await end_tasks(*tasks, patience=SIDE_BY_SIDE_SECONDS)
+
+
+async def merged(streams: Iterable[AsyncIterator[T]]) -> AsyncGenerator[T]:
+    """What comes of any of these, as it comes and no sooner than it is asked for, until all have ended or one fails."""
+    waiting = {asyncio.ensure_future(anext(one)): one for one in streams}
+    try:
+        while waiting:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                stream = waiting.pop(task)
+                try:
+                    one = task.result()
+                except StopAsyncIteration:
+                    continue
+                waiting[asyncio.ensure_future(anext(stream))] = stream
+                yield one
+    finally:
+        await end_tasks(*waiting)
 
 
 @asynccontextmanager

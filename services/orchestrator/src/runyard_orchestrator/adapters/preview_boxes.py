@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -10,6 +11,7 @@ import structlog
 
 from runyard_events import Scope
 from runyard_events.catalogue import Method
+from runyard_events.tasks import merged
 from runyard_orchestrator.adapters.preview_specs import Made, specs_of
 from runyard_orchestrator.adapters.way_out import WayOut
 from runyard_orchestrator.domain.compose import Condition
@@ -121,7 +123,7 @@ class PreviewBoxes:
             with contextlib.suppress(SandboxFault, TimeoutError, OSError):
                 async with asyncio.timeout(_TAIL_SECONDS):
                     beside = await engine.find(name) if name != page else None
-                    said = f"{beside.alias} | " if beside else ""
+                    said = _said_by(beside) if beside else ""
                     async for line in engine.logs(name, tail=lines):
                         found.append(replace(line, text=f"{said}{line.text}"))  # noqa: PERF401 - what was read counts
         if len(names) > 1:
@@ -129,15 +131,17 @@ class PreviewBoxes:
         return found[-lines:]
 
     async def follow(self, preview: Preview, *, tail: int) -> AsyncIterator[str]:
-        """The last lines that it printed and those to come, until it has ended."""
-        engine, name = self._engines.get(preview.method), preview.container_name
-        if engine is None or name is None:
+        """The last lines that all of it printed and those to come, until the last has ended."""
+        engine, page = self._engines.get(preview.method), preview.container_name
+        if engine is None or page is None:
             return
-        try:
-            async for line in engine.logs(name, follow=True, tail=tail):
-                yield line.text
-        except NotThere:
-            return
+        services = {page: ""}
+        for name in names_of(preview, page)[:-1]:
+            if (beside := await engine.find(name)) is not None:
+                services[name] = _said_by(beside)
+        async with aclosing(merged(_printed(engine, name, said, tail) for name, said in services.items())) as lines:
+            async for line in lines:
+                yield line
 
     async def stats(self, preview: Preview) -> AsyncIterator[Stats]:
         """What it uses, about once a second, until it has ended; nothing where that cannot be known.
@@ -158,6 +162,19 @@ class PreviewBoxes:
         """The names of boxes that something happens to."""
         async for change in self._engines[method].changes():
             yield change.name
+
+
+def _said_by(beside: Sandbox) -> str:
+    """What stands before a line of a service that the page needs."""
+    return f"{beside.alias} | "
+
+
+async def _printed(engine: Provisioner, name: str, said: str, tail: int) -> AsyncIterator[str]:
+    try:
+        async for line in engine.logs(name, follow=True, tail=tail):
+            yield f"{said}{line.text}"
+    except NotThere:
+        return
 
 
 def _holds(condition: Condition, one: Sandbox) -> bool:

@@ -102,6 +102,7 @@ class PreviewLogs:
         try:
             async for line in lines:
                 gathered.add(line)
+                await gathered.room.wait()
         finally:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_SECONDS):
