@@ -19,14 +19,18 @@ UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 LONGEST = timedelta(days=366)
 
 
-def token(*, expires: Annotated[str, typer.Option(help="How long it is valid: 30m, 24h, 7d.")] = "24h") -> None:
+def token(
+    *,
+    expires: Annotated[str, typer.Option(help="How long it is valid: 30m, 24h, 7d.")] = "24h",
+    team: Annotated[bool, typer.Option("--team", help="The id of the team that it is for, in its place.")] = False,
+) -> None:
     """Print a token of the first admin, and nothing else."""
     with problems_explained():
         layout = layout_from_environment()
         credentials = read_credentials(layout.credentials)
         if credentials is None:
             raise StackError(f"{layout.home} has no credentials yet.", "They are made by the first `runyard up`.")
-        typer.echo(admin_token(credentials, os.environ, lifetime(expires)))
+        typer.echo(credentials.tenant_id if team else admin_token(credentials, os.environ, lifetime(expires)))
 
 
 def compose_config() -> None:
