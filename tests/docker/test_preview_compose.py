@@ -147,8 +147,15 @@ async def test_a_page_gets_what_it_needs_beside_it_in_its_order_and_all_of_it_go
     assert "prepare | prepared" in await lines_of(api, preview)
     told: set[str] = set()
     async for one in api.stream(f"/api/previews/{preview}/logs?follow=true"):
-        told |= set(one.payload["lines"]) if one.type == "sandbox.logged" else set()
-        if "prepare | prepared" in told and any(line.startswith("store | ") for line in told):
+        match one.type:
+            case "sandbox.logged":
+                told |= set(one.payload["lines"])
+            case "sandbox.egress_denied":
+                told.add(f"refused {one.payload['host']}:{one.payload['port']}")
+            case _:
+                pass
+        printed = any(line.startswith("store | ") for line in told)
+        if printed and {"prepare | prepared", "refused not-allowed.example:80"} <= told:
             break
 
     await api.call("POST", f"/api/previews/{preview}/restart")

@@ -105,6 +105,10 @@ async def test_a_dockerfile_is_built_held_served_rebuilt_and_leaves_nothing(
     assert report["uid"] == 0
     assert (report["reached"], report["proxied"], report["socket"], report["secrets"]) == ([], 403, False, [])
     assert int(report["memory"]) == 2 * 1024**3
+    async for one in api.stream(f"/api/previews/{preview}/logs?follow=true"):
+        if one.type == "sandbox.egress_denied":
+            assert (one.payload["host"], one.payload["port"]) == ("not-allowed.example", 80)
+            break
     assert len(images_of(engine)) == 1
 
     await api.call("POST", f"/api/previews/{preview}/restart")

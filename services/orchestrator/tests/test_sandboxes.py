@@ -37,7 +37,14 @@ async def test_a_run_is_worked_on_in_a_container_of_its_session(yard: Yard) -> N
     (spec,) = yard.engine.specs
     assert (spec.name, spec.owner_id, spec.epoch) == (yard.name(session_id), session_id, 1)
     assert {mount.target for mount in spec.mounts} == {f"/workspaces/w/worktrees/{session_id}", "/agents"}
-    assert spec.env["NATS_URL"] == "nats://runyard:4222"
+    assert spec.env.items() >= {
+        ("SESSION_ID", session_id),
+        ("WORKSPACE_PATH", f"/workspaces/w/worktrees/{session_id}"),
+        ("NATS_URL", "nats://runyard:4222"),
+        ("LLM_GATEWAY_URL", "http://runyard:8086"),
+        ("MAIN_APP_URL", "http://runyard:8080"),
+        ("MAIN_APP_WS_URL", "ws://runyard:8080"),
+    }
     assert spec.health is not None
     assert spec.env["PULSE_FILE"] in spec.health.test[-1]
     claims = Tokens(derive_key(KEY, SESSION_KEY), SESSION_AUDIENCE).verify(spec.env["SESSION_TOKEN"])
