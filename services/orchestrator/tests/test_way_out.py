@@ -81,6 +81,11 @@ async def test_what_is_forged_expired_or_for_something_else_is_nobodys() -> None
         assert await desk.whose(shown) is None
 
 
+async def test_a_preview_s_is_good_for_as_long_as_its_container_is_there() -> None:
+    desk = passes(lifetime=timedelta(days=-1))
+    assert await desk.whose(desk.mint(PREVIEW, 3)) == PREVIEW
+
+
 async def test_a_preview_of_a_cluster_shows_one_too() -> None:
     engine, desk = MemoryEngine(method="kubernetes"), passes()
     boxes = PreviewBoxes({"kubernetes": engine}, {}, WayOut("http://runyard:3128", desk))

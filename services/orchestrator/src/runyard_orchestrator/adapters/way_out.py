@@ -20,6 +20,8 @@ from runyard_sandbox import Sandbox as Container
 
 _AUDIENCE = "runyard-egress"
 _KEY = "egress-pass"
+_LONG = timedelta(days=3650)
+"""A preview's container has no last moment, and its pass none before that: without the container it is worth nothing."""
 _NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 
 
@@ -48,7 +50,7 @@ class Passes:
             session=scope.aggregate_id,
             role=scope.aggregate,
             epoch=epoch,
-            lifetime=self._lifetime,
+            lifetime=self._lifetime if scope.aggregate == "session" else _LONG,
         )
 
     async def whose(self, shown: str) -> Scope | None:
