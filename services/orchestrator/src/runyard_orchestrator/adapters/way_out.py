@@ -21,7 +21,7 @@ from runyard_sandbox import Sandbox as Container
 _AUDIENCE = "runyard-egress"
 _KEY = "egress-pass"
 _LONG = timedelta(days=3650)
-"""A preview's container has no last moment, and its pass none before that: without the container it is worth nothing."""
+"""A preview's container has no last moment, so neither has its pass: without the container it is worth nothing."""
 _NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 
 
