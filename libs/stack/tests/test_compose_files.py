@@ -72,6 +72,24 @@ def test_only_the_orchestrator_has_the_engine() -> None:
     assert holders == {"orchestrator"}
 
 
+@pytest.mark.parametrize(
+    ("asked", "port"),
+    [
+        ({}, "9101"),
+        ({"PREVIEW_PUBLIC_PORT": "80"}, "80"),
+        ({"PREVIEW_DOMAIN": "preview.example.com", "PREVIEW_SCHEME": "https"}, None),
+        ({"PREVIEW_SCHEME": "https", "PREVIEW_PUBLIC_PORT": "8443"}, "8443"),
+    ],
+)
+def test_previews_are_at_the_port_of_this_machine_unless_something_stands_in_front(
+    layout: Layout, asked: dict[str, str], port: str | None
+) -> None:
+    write_compose(layout, asked)
+    told = (layout.home / "compose/gateway.env").read_text().splitlines()
+    given = [line.partition("=")[2].strip("'") for line in told if line.startswith("PREVIEW_PUBLIC_PORT=")]
+    assert given == ([port] if port else [])
+
+
 def test_only_the_gateway_of_models_is_told_a_provider_s_key(layout: Layout) -> None:
     names = ("OPENAI_API_KEY", "CODEX_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY")
     write_compose(layout, {name: f"canary-{name}" for name in names})

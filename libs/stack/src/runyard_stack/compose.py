@@ -75,8 +75,9 @@ def write_compose(layout: Layout, environment: Mapping[str, str]) -> dict[str, s
     folder = layout.home / "compose"
     folder.mkdir(exist_ok=True, mode=0o700)
     for part in PARTS:
-        decided = environment_of(part, wiring) | _inside(part, project, layout)
-        _write(folder / f"{part.name}.env", _lines(decided | _asked(part, environment, decided)))
+        decided = environment_of(part, wiring) | _inside(part, project)
+        asked = _asked(part, environment, decided)
+        _write(folder / f"{part.name}.env", _lines(_usual(part, layout, environment) | decided | asked))
     _write(folder / "streams.env", _lines(_of_streams(wiring)))
     _write(folder / "postgres.env", _lines(_of_postgres(credentials)))
     nats = NatsServer(
@@ -127,7 +128,15 @@ def _variables(layout: Layout, folder: Path, environment: Mapping[str, str]) -> 
     }
 
 
-def _inside(part: Part, project: str, layout: Layout) -> dict[str, str]:
+def _usual(part: Part, layout: Layout, environment: Mapping[str, str]) -> dict[str, str]:
+    """What holds unless the user has said otherwise."""
+    if part.name == "gateway" and environment.get("PREVIEW_SCHEME") != "https":
+        # Previews are opened by the port of this machine; with https it is that of what encrypts.
+        return {"PREVIEW_PUBLIC_PORT": str(layout.port(part.name))}
+    return {}
+
+
+def _inside(part: Part, project: str) -> dict[str, str]:
     """What is otherwise in a container than on the host."""
     inside = {"LOG_FORMAT": "json"}
     if part.name == "orchestrator":
@@ -135,9 +144,6 @@ def _inside(part: Part, project: str, layout: Layout) -> dict[str, str]:
         inside["SANDBOX_SERVICE_NETWORK"] = project
         # Processes of projects would have this service's container, and with it the engine's socket.
         inside["PREVIEW_PROCESSES"] = "false"
-    if part.name == "gateway":
-        # Previews are opened by the port of this machine.
-        inside["PREVIEW_PUBLIC_PORT"] = str(layout.port(part.name))
     if part.name == "runner-codex":
         # Codex's own sandbox needs namespaces that a container may not make.
         inside["CODEX_SANDBOX_TYPE"] = "danger-full-access"
