@@ -100,7 +100,8 @@ async def test_after_sigkill_of_one_process_every_run_ends_once_and_no_client_mi
         assert [(one.id, one.event) for one in seen[run]] == [(one.id, one.event) for one in whole]
     last = {run: seen[run][-1].type for run in runs}
     assert set(last.values()) == {"run.completed"}, last
-    statuses = [(await patiently(api, "GET", f"/api/runs/{run}"))["status"] for run in runs]
+    ends_at = {run: {"min_seq": seen[run][-1].id} for run in runs}
+    statuses = [(await patiently(api, "GET", f"/api/runs/{run}", params=ends_at[run]))["status"] for run in runs]
     assert statuses == ["completed"] * len(runs)
 
 

@@ -55,3 +55,37 @@ async def test_the_archive_and_the_messages_are_whole_however_far_behind_a_gatew
             archive, messages = [(await one).json()["items"] for one in asked]
     assert archive[-1]["id"] == ended
     assert [one["role"] for one in messages] == ["user", "assistant"]
+
+
+async def test_what_a_stream_has_told_is_read_as_well_and_where_a_run_is_told_of_it_can_be_followed(
+    start_gateway: Start, story: Story, tenant: str, database_url: str
+) -> None:
+    session, first, second = (str(uuid4()) for _ in range(3))
+    async with start_gateway(read_patience_seconds=30) as gateway, gateway.client(tenant) as api:
+        await story.tell(story.session(session), *opened(str(uuid4())))
+        await gateway.parts.consistency.shows(await story.tell(story.run(session, first), *requested(str(uuid4()))))
+        async with AsyncExitStack() as behind:
+            await behind.enter_async_context(rows_held(database_url, SCHEMA, "gateway-state"))
+            await story.tell(story.run(session, first), *completed())
+            told = await story.tell(story.run(session, second), *requested(str(uuid4())), *completed())
+            assert await gateway.parts.hub.reached(told, seconds=20)
+            paths = (f"/api/runs/{first}", f"/api/runs/{second}/events")
+            asked = [asyncio.create_task(api.get(path)) for path in paths]
+            await asyncio.wait(asked, timeout=0.5)
+            await behind.aclose()
+            run, events = [await one for one in asked]
+    assert run.json()["status"] == "completed"
+    assert (events.status_code, "run.completed" in events.text) == (200, True)
+
+
+async def test_rows_that_stay_behind_are_read_as_they_are(
+    start_gateway: Start, story: Story, tenant: str, database_url: str
+) -> None:
+    session, run = str(uuid4()), str(uuid4())
+    async with start_gateway(read_patience_seconds=0.1) as gateway, gateway.client(tenant) as api:
+        await story.tell(story.session(session), *opened(str(uuid4())))
+        await gateway.parts.consistency.shows(await story.tell(story.run(session, run), *requested(str(uuid4()))))
+        async with rows_held(database_url, SCHEMA, "gateway-state"):
+            ended = await story.tell(story.run(session, run), *completed())
+            assert await gateway.parts.hub.reached(ended, seconds=20)
+            assert (await api.get(f"/api/runs/{run}")).json()["status"] == "running"

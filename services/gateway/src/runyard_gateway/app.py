@@ -125,6 +125,7 @@ async def _start(stack: AsyncExitStack, settings: Settings, client: Client, data
         hub=hub,
         extent=extent,
         timeout_seconds=settings.projection_timeout_seconds,
+        patience_seconds=settings.read_patience_seconds,
     )
     workspace, orchestrator = WorkspaceService(settings.workspace_url), OrchestratorService(settings.orchestrator_url)
     for service in (workspace, orchestrator):

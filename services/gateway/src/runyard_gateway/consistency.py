@@ -12,13 +12,21 @@ class Consistency:
     """Waits for the projections."""
 
     def __init__(
-        self, *, state: Projector, archive: Projector, hub: Hub, extent: LogExtent, timeout_seconds: float
+        self,
+        *,
+        state: Projector,
+        archive: Projector,
+        hub: Hub,
+        extent: LogExtent,
+        timeout_seconds: float,
+        patience_seconds: float,
     ) -> None:
         self._state = state
         self._archive = archive
         self._hub = hub
         self._extent = extent
         self._timeout = timeout_seconds
+        self._patience = patience_seconds
 
     @property
     def caught_up(self) -> bool:
@@ -39,6 +47,10 @@ class Consistency:
             raise Unavailable("It is done, but not readable here yet.", type="projection-behind", seq=seq).with_headers(
                 Retry_After="1"
             )
+
+    async def shows_told(self) -> None:
+        """Waits for the rows of what streams here have told, a little: then they are read as they are."""
+        await self._state.reached(self._hub.last_of_state, timeout=self._patience)
 
     async def shows_all(self, seq: int) -> None:
         """Waits for the rows of everything up to a sequence that a client has seen, of whatever family.

@@ -30,6 +30,8 @@ class Settings(ServiceSettings):
     spawn_wait_seconds: float = Field(default=30, gt=0)
     """How long a spawn waits to see where its run is worked on."""
     projection_timeout_seconds: float = Field(default=5, gt=0)
+    read_patience_seconds: float = Field(default=0.25, ge=0)
+    """How long a read waits for the rows of what streams here have told already; then it answers with what there is."""
 
     preview_domain: str = Field(default="preview.localhost", pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
     """Previews are at `<preview>.<domain>`: every name below it has to lead to the gateway."""

@@ -1,5 +1,6 @@
 """What routes stand on: the gateway's parts, and the row behind an id."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 from uuid import UUID
 
@@ -33,8 +34,10 @@ async def fresh(
         Query(ge=0, le=MAX_SEQ, description="Wait until this stream sequence can be read (`X-Runyard-Seq`)."),
     ] = None,
 ) -> Caller:
-    """The caller of a read, once the rows are as new as the caller asks for."""
-    if min_seq is not None:
+    """The caller of a read, once the rows are as new as the caller asks for, or as what streams here have told."""
+    if min_seq is None:
+        await gateway.consistency.shows_told()
+    else:
         await gateway.consistency.shows_all(min_seq)
     return caller
 
@@ -50,13 +53,21 @@ def cut(limit: Limit = 50, cursor: Cursor = None) -> Cut:
 CutDep = Annotated[Cut, Depends(cut)]
 
 
+async def found(gateway: Gateway, look: Callable[[], Awaitable[RowMapping | None]]) -> RowMapping | None:
+    """What a look at the rows finds; if nothing, what it finds when they show what streams here have told."""
+    if (row := await look()) is None:
+        await gateway.consistency.shows_told()
+        row = await look()
+    return row
+
+
 async def open_session(gateway: Gateway, caller: Caller, session_id: UUID) -> RowMapping:
     """The caller's session.
 
     Raises:
         NotFound: there is none, it is deleted, or another tenant's.
     """
-    row = await gateway.records.session(caller.tenant, str(session_id))
+    row = await found(gateway, lambda: gateway.records.session(caller.tenant, str(session_id)))
     if row is None or row["status"] == "deleted":
         raise NotFound("There is no such session.", type="session-not-found")
     return row
@@ -68,7 +79,7 @@ async def known_run(gateway: Gateway, caller: Caller, run_id: UUID) -> RowMappin
     Raises:
         NotFound: there is none, or it is another tenant's.
     """
-    row = await gateway.records.run(caller.tenant, str(run_id))
+    row = await found(gateway, lambda: gateway.records.run(caller.tenant, str(run_id)))
     if row is None:
         raise run_not_found()
     return row
@@ -80,7 +91,7 @@ async def known_workspace(gateway: Gateway, caller: Caller, workspace_id: UUID) 
     Raises:
         NotFound: there is none, or it is another tenant's.
     """
-    row = await gateway.records.workspace(caller.tenant, str(workspace_id))
+    row = await found(gateway, lambda: gateway.records.workspace(caller.tenant, str(workspace_id)))
     if row is None:
         raise NotFound("There is no such workspace.", type="workspace-not-found")
     return row

@@ -17,6 +17,7 @@ from runyard_gateway.api.dependencies import (
     CutDep,
     GatewayDep,
     ReaderDep,
+    found,
     known_run,
     run_not_found,
 )
@@ -242,7 +243,7 @@ async def run_archive(run_id: UUID, caller: ReaderDep, gateway: GatewayDep, cut:
 
 @router.get("/runs/{run_id}/events", summary="Follow a run from any place", **STREAM)
 async def run_events(run_id: UUID, caller: StreamCallerDep, gateway: GatewayDep, resume: ResumeDep) -> Response:
-    row = await gateway.records.run_place(caller.tenant, str(run_id))
+    row = await found(gateway, lambda: gateway.records.run_place(caller.tenant, str(run_id)))
     if row is None:
         raise run_not_found()
     place = Place(
