@@ -3,60 +3,23 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 
 import structlog
 
 from runyard_events import EventError, EventLog, Redactor, Scope, Writer
-from runyard_events.catalogue import SandboxLogged
 from runyard_events.tasks import end_tasks
 from runyard_orchestrator.adapters.preview_boxes import PreviewBoxes
 from runyard_orchestrator.domain.facts import OWNER
 from runyard_orchestrator.domain.preview import Preview
+from runyard_orchestrator.handlers.gathering import Gathered
 from runyard_orchestrator.store.previews import PreviewKey
 
 logger = structlog.get_logger(__name__)
 
 _GATHER_SECONDS = 0.25
-_MOST_AT_ONCE = 200
-_MOST_DROPPED = 5000
-"""As in `telemetry`."""
-_WIDTH = 2000
 _FIRST_LINES = 1000
 _LAST_SECONDS = 2.0
-
-
-@dataclass(slots=True)
-class _Gathered:
-    lines: list[str] = field(default_factory=list[str])
-    dropped: int = 0
-    there: asyncio.Event = field(default_factory=asyncio.Event)
-    room: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while it is worth reading on."""
-    told: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while there is nothing that has not been written."""
-
-    def __post_init__(self) -> None:
-        self.told.set()
-        self.room.set()
-
-    def add(self, line: str) -> None:
-        if len(self.lines) < _MOST_AT_ONCE:
-            self.lines.append(line[:_WIDTH])
-        else:
-            self.dropped += 1
-            if self.dropped >= _MOST_DROPPED:
-                self.room.clear()
-        self.told.clear()
-        self.there.set()
-
-    def take(self) -> tuple[Sequence[str], int]:
-        taken = self.lines, self.dropped
-        self.lines, self.dropped = [], 0
-        self.there.clear()
-        self.room.set()
-        return taken
 
 
 class PreviewLogs:
@@ -97,7 +60,7 @@ class PreviewLogs:
         await self._follow(key, preview, lines, f"{self._instance}.build")
 
     async def _follow(self, key: PreviewKey, preview: Preview, lines: AsyncIterator[str], instance: str) -> None:
-        gathered = _Gathered()
+        gathered = Gathered()
         telling = asyncio.create_task(self._tell(key, preview, gathered, instance))
         try:
             async for line in lines:
@@ -109,7 +72,7 @@ class PreviewLogs:
                     await gathered.told.wait()
             await end_tasks(telling)
 
-    async def _tell(self, key: PreviewKey, preview: Preview, gathered: _Gathered, instance: str) -> None:
+    async def _tell(self, key: PreviewKey, preview: Preview, gathered: Gathered, instance: str) -> None:
         # A number of its own for each process and start: several may have told of the same preview.
         source = f"{OWNER}.preview.{preview.generation}.{instance}"
         writer = Writer(
@@ -117,9 +80,8 @@ class PreviewLogs:
         )
         while True:
             await gathered.there.wait()
-            lines, dropped = gathered.take()
             with contextlib.suppress(EventError):
-                await writer.append(SandboxLogged(lines=tuple(lines), dropped=dropped))
+                await writer.append(gathered.take())
             if not gathered.there.is_set():
                 gathered.told.set()
             await asyncio.sleep(_GATHER_SECONDS)

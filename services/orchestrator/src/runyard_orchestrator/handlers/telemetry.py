@@ -11,11 +11,12 @@ from datetime import datetime
 import structlog
 
 from runyard_events import EventError, EventLog, Redactor, Scope, Writer
-from runyard_events.catalogue import AnyPayload, SandboxLogged, SandboxStats
+from runyard_events.catalogue import AnyPayload, SandboxStats
 from runyard_events.tasks import end_tasks
 from runyard_orchestrator.domain.facts import OWNER
 from runyard_orchestrator.domain.measures import is_worth_telling
 from runyard_orchestrator.domain.sandbox import Sandbox
+from runyard_orchestrator.handlers.gathering import Gathered
 from runyard_orchestrator.store.reading import SessionKey
 from runyard_sandbox import LogLine, NotThere, Provisioner, SandboxFault, Stats
 from runyard_sandbox.provisioner import NotSupported
@@ -23,10 +24,6 @@ from runyard_sandbox.provisioner import NotSupported
 logger = structlog.get_logger(__name__)
 
 _GATHER_SECONDS = 0.5
-_MOST_LINES = 200
-_MOST_DROPPED = 5000
-"""Of what comes faster the rest is not even read for the moment: one container that floods leaves time for others."""
-_WIDTH = 2000
 _FIRST_LINES = 1000
 _AGAIN_SECONDS = 2.0
 _FRESH_SECONDS = 10.0
@@ -87,34 +84,6 @@ class _Watched:
     def end(self) -> None:
         for task in self.tasks:
             task.cancel()
-
-
-@dataclass(slots=True)
-class _Gathered:
-    lines: list[str] = field(default_factory=list[str])
-    dropped: int = 0
-    there: asyncio.Event = field(default_factory=asyncio.Event)
-    room: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while it is worth reading on."""
-
-    def __post_init__(self) -> None:
-        self.room.set()
-
-    def add(self, text: str) -> None:
-        if len(self.lines) < _MOST_LINES:
-            self.lines.append(text[:_WIDTH])
-        else:
-            self.dropped += 1
-            if self.dropped >= _MOST_DROPPED:
-                self.room.clear()
-        self.there.set()
-
-    def take(self) -> SandboxLogged:
-        taken = SandboxLogged(lines=tuple(self.lines), dropped=self.dropped)
-        self.lines, self.dropped = [], 0
-        self.there.clear()
-        self.room.set()
-        return taken
 
 
 Follow = Callable[[Scope, _Watched], Awaitable[None]]
@@ -210,7 +179,7 @@ class Telemetry:
                 await self._reports.say(scope, measured(watched.stats))
 
     async def _listen(self, scope: Scope, watched: _Watched) -> None:
-        gathered = _Gathered()
+        gathered = Gathered()
         telling = asyncio.create_task(self._tell(scope, gathered))
         fresh = watched.heard is None and time.time() - watched.since < _FRESH_SECONDS
         try:
@@ -225,7 +194,7 @@ class Telemetry:
                 with contextlib.suppress(EventError):
                     await self._reports.say(scope, gathered.take())
 
-    async def _tell(self, scope: Scope, gathered: _Gathered) -> None:
+    async def _tell(self, scope: Scope, gathered: Gathered) -> None:
         while True:
             await gathered.there.wait()
             await asyncio.sleep(_GATHER_SECONDS)
