@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -92,6 +93,28 @@ async def test_how_it_ended_is_known(provisioner: ProcessProvisioner) -> None:
     found = await provisioner.find("p-1")
     assert found is not None
     assert (found.status, found.exit_code) == ("stopped", 7)
+
+
+async def test_one_that_ends_while_it_is_looked_at_either_runs_or_has_ended_as_it_did(
+    provisioner: ProcessProvisioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await provisioner.provision(spec(_WAIT))
+    await until_line(provisioner, "up")
+    how_it_ended = Folder.ended
+
+    def ends_behind_the_look(self: Folder) -> object:
+        found, running = how_it_ended(self), self.running()
+        if running is not None and running.supervisor.lives():
+            running.supervisor.send(signal.SIGTERM)
+            while running.supervisor.lives():
+                time.sleep(0.01)
+        return found
+
+    monkeypatch.setattr(Folder, "ended", ends_behind_the_look)
+    for status, code in (("running", None), ("stopped", 3)):
+        found = await provisioner.find("p-1")
+        assert found is not None
+        assert (found.status, found.exit_code) == (status, code)
 
 
 async def test_a_command_that_cannot_be_started_leaves_nothing(provisioner: ProcessProvisioner) -> None:

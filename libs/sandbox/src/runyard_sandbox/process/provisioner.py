@@ -249,11 +249,14 @@ class ProcessProvisioner:
 
     def _get(self, name: str) -> Sandbox:
         record, folder = self._record(name), self._of(name)
-        running, ended = folder.running(), folder.ended()
+        running = folder.running()
+        lives = running is not None and running.supervisor.lives()
+        # Looked at last: a supervisor says how it ended before it goes.
+        ended = folder.ended()
         status: Status = "stopped"
         if running is None:
             status = "creating"
-        elif running.supervisor.lives():
+        elif lives:
             self._watching.watch(name, running.supervisor)
             status = "paused" if is_still(running.leader.pid) else "running"
         elif ended is None:
