@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from runyard_chassis import Database
 from runyard_chassis.tokens import SESSION_AUDIENCE, SESSION_KEY, Tokens, derive_key
@@ -51,6 +51,7 @@ async def test_a_run_is_worked_on_in_a_container_of_its_session(yard: Yard) -> N
     assert (claims.tenant, claims.session, claims.epoch, claims.run) == (yard.world.tenant, session_id, 1, None)
     assert spec.expires_at is not None
     assert timedelta(0) <= claims.expires - spec.expires_at < timedelta(seconds=5)
+    assert timedelta(days=7) - (claims.expires - datetime.now(UTC)) < timedelta(minutes=5)
     dispatched = await yard.world.seen(session_id, "run.dispatched", run_id=first)
     assert dispatched.event.payload.method == "docker"
     assert [one.native_thread_id for one in yard.runner.starts] == [None, f"native-{session_id}"]
