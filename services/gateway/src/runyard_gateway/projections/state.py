@@ -27,8 +27,17 @@ SUBJECTS = (
 
 
 def is_read(subject: str, family: str) -> bool:
-    """Whether the projection reads this subject."""
-    return family in {"lifecycle", "sandbox"} or (family in {"llm", "effect"} and ".run." in subject)
+    """Whether the projection reads this subject: reads wait for what it says is read."""
+    of_run = ".run." in subject
+    match family:
+        case "lifecycle":
+            return True
+        case "llm" | "effect":
+            return of_run
+        case "sandbox":
+            return not of_run and ".session." in subject
+        case _:
+            return False
 
 
 _ROWS: dict[tuple[str, str], tuple[Callable[[StoredEvent], list[Executable]], ...]] = {
