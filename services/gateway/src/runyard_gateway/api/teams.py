@@ -62,7 +62,9 @@ class Rules(Body):
         default=None, description="Whether a run may go to a plain process when its container cannot be had."
     )
     egress: Annotated[list[Host], Field(max_length=200)] | None = Field(
-        default=None, description="Hosts that may be reached; 80 and 443 without a port. Empty: none."
+        default=None,
+        description="Hosts that may be reached; 80 and 443 without a port. Empty: none. New connections follow a change "
+        "within ten seconds, those that are open go on.",
     )
     idle_stop_seconds: Annotated[int, Field(ge=10, le=_LONGEST_REST)] | None = None
     runtime: Runtime | None = Field(default=None, description="The container runtime, for example `runsc`.")
