@@ -63,8 +63,8 @@ class Rules(Body):
     )
     egress: Annotated[list[Host], Field(max_length=200)] | None = Field(
         default=None,
-        description="Hosts that may be reached; 80 and 443 without a port. Empty: none. New connections follow a change "
-        "within ten seconds, those that are open go on.",
+        description="Hosts that may be reached; 80 and 443 without a port. Empty: none. New connections follow a "
+        "change within ten seconds, those that are open go on.",
     )
     idle_stop_seconds: Annotated[int, Field(ge=10, le=_LONGEST_REST)] | None = None
     runtime: Runtime | None = Field(default=None, description="The container runtime, for example `runsc`.")
