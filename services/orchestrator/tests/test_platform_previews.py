@@ -51,6 +51,31 @@ async def test_on_kubernetes_a_page_is_at_its_pod(
         await until(platform.is_clean)
 
 
+async def test_on_kubernetes_a_page_whose_pod_was_made_anew_is_not_looked_for_where_it_was(
+    settings: Settings, nats_client: Client, tenant: str, tmp_path: Path
+) -> None:
+    """The address of the former pod may be anybody's by now."""
+
+    async def main(_: str, env: Mapping[str, str]) -> None:
+        server = await asyncio.start_server(_page, "0.0.0.0", int(env["PORT"]))  # noqa: S104 - loopback is many
+        async with server:
+            await server.serve_forever()
+
+    async with previewing_on("kubernetes", settings, nats_client, tenant, tmp_path) as (previewer, platform):
+        assert isinstance(platform, OnKubernetes)
+        platform.mains.main, platform.fake.pod_address = main, "127.0.0.1"
+        preview = await previewer.create(command=SERVE)
+        await previewer.until(preview, PreviewReady)
+        platform.fake.pod_address = "127.0.0.2"
+        for pod in platform.fake.resources["Pod"].values():
+            pod["status"]["podIP"] = platform.fake.pod_address
+        assert (await previewer.until(preview, PreviewFailed)).reason == "vanished"
+        ready = await previewer.until(preview, PreviewReady, count=2)
+        assert (ready.generation, ready.address.partition(":")[0]) == (2, "127.0.0.2")
+        assert (await previewer.world.ask(ControlPreview(preview_id=preview, action="delete"))).ok
+        await until(platform.is_clean)
+
+
 async def _page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.readuntil(b"\r\n\r\n")
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")

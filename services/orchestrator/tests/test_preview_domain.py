@@ -133,6 +133,21 @@ def test_an_end_has_its_reason(ended: Box, *, ready: bool, reason: str) -> None:
     assert found.reason == reason
 
 
+@pytest.mark.parametrize(
+    ("then", "now", "moved"),
+    [
+        ("10.1.0.9:5000", "10.1.0.10:5000", True),
+        ("10.1.0.9:5000", "10.1.0.9:5000", False),
+        ("10.1.0.9:5000", None, False),
+        ("[::1]:5000", "127.0.0.1:5000", False),
+    ],
+)
+def test_a_page_that_is_elsewhere_is_not_looked_for_where_it_was(then: str, now: str | None, *, moved: bool) -> None:
+    preview = after(REQUESTED, PREPARED, STARTING, PreviewReady(generation=1, address=then, took_ms=1))
+    found = step(preview, box(address=now))
+    assert (isinstance(found, Fail) and found.reason == "vanished") is moved
+
+
 def test_what_a_page_needs_is_wanted_with_it_and_goes_with_it() -> None:
     beside = box(name=f"{NAME}.1", service="db")
     assert step(after(REQUESTED, PREPARED, STARTING), beside) == Provision()

@@ -153,7 +153,17 @@ def _of_box(preview: Preview, box: Box | None, now: datetime, patience: Patience
         waited = (now - preview.changed_at).total_seconds()
         if waited > patience.start:
             return Fail("unhealthy", f"Its page did not answer within {patience.start:.0f} s.")
+    if preview.status == "ready" and _is_elsewhere(preview, box):
+        return Fail("vanished", "It was made anew by its platform.")
     return Look(box)
+
+
+def _is_elsewhere(preview: Preview, box: Box) -> bool:
+    """Whether its page is not to be had any more where it was: who answers there may be another team's."""
+    if box.address is None or preview.address is None:
+        return False
+    then, now = (address.rpartition(":")[0] for address in (preview.address, box.address))
+    return then != now and (then, now) != ("[::1]", "127.0.0.1")
 
 
 def _ended(preview: Preview, box: Box) -> Fail:
