@@ -145,6 +145,28 @@ async def test_switching_a_team_off_takes_effect_at_the_next_run(api: "Api", rep
         await api.call("PUT", rules, json={})
 
 
+async def test_a_team_s_choice_of_a_runtime_holds_from_the_next_run_on_and_the_thread_goes_on(
+    stack: "Stack", api: "Api", engine: "Engine", repository: Path, team: str, sandbox_events: Callable[..., Any]
+) -> None:
+    spawned = await api.call("POST", "/api/agents/spawn", json=task(team, repository))
+    session, rules = spawned["session_id"], f"/api/teams/{team}/sandbox-rules"
+    first = await api.events(spawned["run_id"])
+    before = engine.of(session)
+    await api.call("PUT", rules, json={"runtime": "runc"})
+    try:
+        second = await api.events(await api.prompt(session, "[[script: tokens 5]]"))
+    finally:
+        await api.call("PUT", rules, json={})
+
+    assert (first[-1].type, second[-1].type) == ("run.completed", "run.completed")
+    told = await sandbox_events(stack, session)
+    made = [one["payload"] for one in told if one["type"] == "sandbox.creating"]
+    assert [(one["name"], one["runtime"]) for one in made][:2] == [(before, None), (f"{before[:-1]}2", "runc")]
+    assert "rules_changed" in [one["payload"]["reason"] for one in told if one["type"] == "sandbox.stopped"]
+    threads = {one.payload["nativeThreadId"] for one in (*first, *second) if one.type == "run.started"}
+    assert len(threads - {None}) == 1
+
+
 async def taken(lines: Any, beginning: str, count: int) -> AsyncGenerator[str]:
     """So many of the lines that begin like this."""
     async for line in lines:
