@@ -13,7 +13,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.types import Scope
 
-from runyard_chassis import CallerDep, Conflict, NotFound, TimedOut
+from runyard_chassis import CallerDep, Conflict, NotFound, TimedOut, stopping_of
 from runyard_chassis.auth import BearerToken, Container
 from runyard_events.topology import OUTPUT_BYTES
 from runyard_gateway.api.dependencies import GatewayDep, open_session
@@ -114,12 +114,14 @@ async def container_status(box: ContainerDep) -> Status:
 @router.get("/messages", summary="What there is to do")
 async def read_messages(
     *,
+    request: Request,
     box: ContainerDep,
     gateway: GatewayDep,
     after: Annotated[int, Query(ge=0, le=MAX_SEQ, description="The cursor of the last answer.")] = 0,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait when there is nothing.")] = 0,
 ) -> ToDos:
-    messages, cursor = await gateway.door.inbox(box).read(after, wait_seconds=wait)
+    stopping = stopping_of(request)
+    messages, cursor = await gateway.door.inbox(box).read(after, wait_seconds=wait, stopping=stopping)
     return ToDos(messages=[ToDo.model_validate(message) for message in messages], cursor=cursor)
 
 

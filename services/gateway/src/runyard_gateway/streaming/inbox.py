@@ -19,6 +19,7 @@ from runyard_events.catalogue import (
 from runyard_events.log import EventLog
 from runyard_events.stored import StoredEvent
 from runyard_events.subjects import run_subject
+from runyard_events.tasks import end_tasks
 
 Message = dict[str, Any]
 OWN_SOURCE = "external."
@@ -33,7 +34,7 @@ class Inbox:
         self._session = session_id
         self._subject = run_subject(tenant_id, session_id, "*", "lifecycle")
 
-    async def read(self, after: int, *, wait_seconds: float) -> tuple[list[Message], int]:
+    async def read(self, after: int, *, wait_seconds: float, stopping: asyncio.Event) -> tuple[list[Message], int]:
         """What has come behind a place, and the place to ask from next time; waits for something to come.
 
         Raises:
@@ -41,12 +42,9 @@ class Inbox:
         """
         messages, place = await self._there(after)
         if not messages and wait_seconds > 0:
-            try:
-                async with asyncio.timeout(wait_seconds), aclosing(self.follow(place)) as coming:
-                    async for message in coming:
-                        return [message], message["seq"]
-            except TimeoutError:
-                pass
+            async with aclosing(self.follow(place)) as coming:
+                if (message := await _first(coming, wait_seconds, stopping)) is not None:
+                    return [message], message["seq"]
         return messages, place
 
     async def follow(self, after: int) -> AsyncGenerator[Message]:
@@ -102,6 +100,16 @@ class Inbox:
                     wanted = {"prompt", "model", "approval_policy", "time_limit_seconds", "workspace_id"}
                     return asked.model_dump(mode="json", include=wanted)
         return {}
+
+
+async def _first(coming: AsyncGenerator[Message], seconds: float, stopping: asyncio.Event) -> Message | None:
+    """The next message; None where none comes in time, or before the service stops."""
+    message, stop = asyncio.ensure_future(anext(coming)), asyncio.create_task(stopping.wait())
+    try:
+        done, _ = await asyncio.wait({message, stop}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return message.result() if message in done else None
+    finally:
+        await end_tasks(message, stop)
 
 
 def _as_message(stored: StoredEvent, name: str, payload: dict[str, Any]) -> Message:
