@@ -162,6 +162,24 @@ async def test_a_stop_lets_a_running_request_finish() -> None:
         assert (await asking).json() == "done"
 
 
+async def test_a_request_that_a_stop_does_not_wait_for_is_told_to_come_again() -> None:
+    app, begun = create_app("one"), asyncio.Event()
+
+    @app.get("/endless")
+    async def endless() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    one = Service("one", app, HOST, free_port(), shutdown_grace_seconds=1)
+    async with serving(one) as stop, httpx.AsyncClient() as client:
+        waiting = asyncio.create_task(client.get(f"{one.url}/endless", timeout=30))
+        await begun.wait()
+        stop.set()
+        answer = await waiting
+    assert (answer.status_code, answer.json()["type"]) == (503, "service-stopping")
+    assert answer.headers["Retry-After"] == "1"
+
+
 async def test_lifespans_are_closed_at_a_stop() -> None:
     seen: list[str] = []
 

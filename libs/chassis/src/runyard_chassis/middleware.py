@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from runyard_chassis.errors import problem_response
 from runyard_chassis.logs import get_logger, log_context
 from runyard_chassis.metrics import HttpMetrics
-from runyard_chassis.problems import BadRequest, InternalError, TooLarge
+from runyard_chassis.problems import BadRequest, InternalError, TooLarge, Unavailable
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = get_logger(__name__)
@@ -150,7 +150,7 @@ class EndStreams:
     """Ends open event streams and WebSockets when the service stops, cleanly, so that a stop is quick.
 
     uvicorn waits for its connections and then cuts them. A client that is cut sees an error; one whose stream ends
-    reconnects with its `Last-Event-ID`.
+    reconnects with its `Last-Event-ID`. Who has not been answered by then is told to come again.
     """
 
     def __init__(self, app: ASGIApp, *, stopping: asyncio.Event) -> None:
@@ -170,21 +170,28 @@ class _EndableStream:
         self._request: asyncio.Task[Any] | None = asyncio.current_task()
         self._watcher: asyncio.Task[None] | None = None
         self._ended_by_us = False
+        self._has_begun = False
 
     async def run(self, app: ASGIApp, scope: Scope, receive: Receive) -> None:
         try:
             await app(scope, receive, self._sending)
         except asyncio.CancelledError:
-            if not self._ended_by_us:
+            is_cut = self._stopping.is_set() and scope["type"] == "http" and not self._has_begun
+            if not self._ended_by_us and not is_cut:
                 raise
             if self._request is not None:
                 self._request.uncancel()
-            await self._send(_LAST_MESSAGE[scope["type"]])
+            if is_cut:
+                stopping = Unavailable("The service stops; ask again in a moment.", type="service-stopping")
+                await problem_response(stopping.with_headers(Retry_After="1"))(scope, receive, self._send)
+            else:
+                await self._send(_LAST_MESSAGE[scope["type"]])
         finally:
             if self._watcher is not None:
                 self._watcher.cancel()
 
     async def _sending(self, message: Message) -> None:
+        self._has_begun = True
         if message["type"] == "websocket.accept" or _is_event_stream(message):
             self._watcher = asyncio.create_task(self._end_when_stopping())
         await self._send(message)
