@@ -15,6 +15,7 @@ from runyard_orchestrator.adapters.leadership import Leadership
 from runyard_orchestrator.adapters.ledger import Ledger
 from runyard_orchestrator.adapters.projections import Projections
 from runyard_orchestrator.domain.repair import Patience
+from runyard_orchestrator.domain.rules import PROCESSES
 from runyard_orchestrator.handlers.desk import Desk
 from runyard_orchestrator.handlers.reconciler import Reconciler
 from runyard_orchestrator.settings import Settings
@@ -98,7 +99,7 @@ async def test_a_run_that_is_taken_up_again_while_it_is_given_up_lives_on(
         projections = Projections(nats_client, log, database)
         following = asyncio.create_task(projections.run())
         await asyncio.wait_for(projections.caught_up(), 20)
-        containers = ContainerErrands(nats_client, surroundings.bus, SandboxRows(database))
+        containers = ContainerErrands(nats_client, surroundings.bus, SandboxRows(database), PROCESSES)
         errands = Errands(surroundings.bus, rows, containers, has_containers=False)
         desk = Desk(log=log, ledger=Ledger(log, Redactor()), rows=rows, projections=projections, errands=errands)
         reconciler = Reconciler(

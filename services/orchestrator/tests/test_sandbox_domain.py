@@ -5,12 +5,21 @@ from datetime import timedelta
 
 import pytest
 
-from runyard_events.catalogue import SandboxCreating, SandboxError, SandboxRequested, SandboxRunning, SandboxStopped
+from runyard_events.catalogue import (
+    SandboxCreating,
+    SandboxError,
+    SandboxRequested,
+    SandboxRules,
+    SandboxRunning,
+    SandboxStopped,
+)
 from runyard_orchestrator.domain.controls import control
 from runyard_orchestrator.domain.facts import Refusal
+from runyard_orchestrator.domain.rules import rules_of
 from runyard_orchestrator.domain.run import Run
+from runyard_orchestrator.domain.sandbox import Sandbox
 from runyard_orchestrator.domain.session import Session
-from runyard_orchestrator.domain.situation import Wait, container_name
+from runyard_orchestrator.domain.situation import Wait, container_name, gives_way
 from runyard_orchestrator.domain.state import State
 from runyard_orchestrator.domain.upkeep import next_step
 from runyard_orchestrator.handlers.sandboxes import situation_of
@@ -52,6 +61,26 @@ def test_a_run_is_worked_on_by_the_runtime_that_the_team_has_chosen_before_it(
     assert yard.runtimes == {container_name(SESSION, 1): None, container_name(SESSION, 2): "runsc"}
     reasons = [one.reason for one in yard.history if isinstance(one, SandboxStopped)]
     assert reasons == (["idle"] if "hour" in meanwhile else ["rules_changed"])
+
+
+@pytest.mark.parametrize(
+    ("box", "holds"),
+    [
+        (Sandbox(), False),
+        (Sandbox(status="requested", epoch=1), False),
+        (Sandbox(status="running", epoch=1), True),
+        (Sandbox(status="paused", epoch=1), True),
+        (Sandbox(status="stopped", epoch=1, reason="rules_changed"), True),
+        (Sandbox(status="requested", epoch=2), True),
+        (Sandbox(status="creating", epoch=2, runtime="runsc"), False),
+        (Sandbox(status="running", epoch=2, runtime="runsc"), False),
+        (Sandbox(status="stopped", epoch=1, reason="idle"), False),
+        (Sandbox(status="error", epoch=1), False),
+        (Sandbox(status="deleted", epoch=1), False),
+    ],
+)
+def test_a_start_is_held_back_while_a_container_that_is_ruled_out_may_take_it(box: Sandbox, *, holds: bool) -> None:
+    assert gives_way(box, rules_of(DOCKER, SandboxRules(runtime="runsc"))) is holds
 
 
 def test_a_run_that_has_begun_keeps_its_container_whatever_runtime_the_team_chooses() -> None:

@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from runyard_chassis import Database
 from runyard_chassis.tokens import SESSION_AUDIENCE, SESSION_KEY, Tokens, derive_key
 from runyard_events import new_id
@@ -101,12 +103,26 @@ async def test_switching_off_holds_from_the_next_run_on(yard: Yard) -> None:
 async def test_another_runtime_holds_from_the_next_run_on(yard: Yard) -> None:
     async with yard.serving():
         session_id, first = await yard.begun()
+        waiting = await yard.world.prompt(session_id)
         assert (await yard.world.ask(SetSandboxRules(rules=SandboxRules(runtime="runsc")))).ok
-        await yard.finish(session_id, first)
         yard.runner.holds = False
-        await yard.ended(session_id, await yard.world.prompt(session_id))
+        await yard.finish(session_id, first)
+        await yard.ended(session_id, waiting)
     assert [(one.epoch, one.runtime) for one in yard.engine.specs] == [(1, None), (2, "runsc")]
     assert list(yard.engine.held) == [yard.name(session_id, 2)]
+    assert "run.resumed" not in await yard.world.types(session_id, waiting), "it began in the new one"
+
+
+@pytest.mark.parametrize(
+    ("rules", "reason"),
+    [(SandboxRules(runtime="runsc"), "rules_changed"), (SandboxRules(enabled=False), "switched_off")],
+)
+async def test_what_a_team_decides_is_felt_at_once(yard: Yard, rules: SandboxRules, reason: str) -> None:
+    async with yard.serving(reconcile_seconds=3600):
+        session_id = await yard.world.session()
+        await yard.ended(session_id, await yard.world.prompt(session_id))
+        assert (await yard.world.ask(SetSandboxRules(rules=rules))).ok
+        assert (await yard.world.seen(session_id, "sandbox.stopped")).event.payload.reason == reason
 
 
 async def test_where_containers_are_required_a_team_that_wants_out_is_told_so_and_stays_in(yard: Yard) -> None:

@@ -64,7 +64,12 @@ def build(settings: Settings, provisioner: Provisioner | None = None) -> Service
                 ledger=Ledger(log, redactor),
                 rows=rows,
                 projections=projections,
-                errands=Errands(bus, rows, errands_of(client, database), has_containers=provisioner is not None),
+                errands=Errands(
+                    bus,
+                    rows,
+                    errands_of(client, database, installation_of(settings)),
+                    has_containers=provisioner is not None,
+                ),
                 installation=installation_of(settings),
             )
             idle_seconds = max(_LEADER_IDLE_SECONDS, 4 * settings.reconcile_seconds)
@@ -107,6 +112,7 @@ def build(settings: Settings, provisioner: Provisioner | None = None) -> Service
             reconciler = await _reconciler(settings, client, desk, leadership)
             reconciler.ended = _counter(app)
             projections.changed = boxes.keeper.wake if provisioner else None
+            projections.rules_changed = boxes.keeper.look_around
             loops = {"process": process.run, "reconciler": reconciler.run, "sandboxes": boxes.keeper.run}
             loops["preview-keeper"] = previews.keeper.run
             await stack.enter_async_context(kept_going(**loops))

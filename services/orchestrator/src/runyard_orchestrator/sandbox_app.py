@@ -76,9 +76,9 @@ def installation_of(settings: Settings) -> Installation:
     )
 
 
-def errands_of(client: Client, database: Database) -> ContainerErrands:
+def errands_of(client: Client, database: Database, installation: Installation) -> ContainerErrands:
     """What is seen to before starts are sent."""
-    return ContainerErrands(client, CommandBus(client), SandboxRows(database))
+    return ContainerErrands(client, CommandBus(client), SandboxRows(database), installation)
 
 
 def sandboxing(
@@ -96,7 +96,7 @@ def sandboxing(
     owner = owner_of(settings.sandbox_user)
     homes = Homes(settings.agents_root / HOMES, owner)
     installation = installation_of(settings)
-    errands = errands_of(client, database)
+    errands = errands_of(client, database, installation)
     containers, way_out = None, way_out_of(settings, database, provisioner)
     if provisioner is not None:
         tokens = Tokens(derive_key(settings.jwt_secret_key, SESSION_KEY), SESSION_AUDIENCE)

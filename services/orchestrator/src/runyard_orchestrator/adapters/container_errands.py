@@ -3,10 +3,14 @@
 import structlog
 from nats.aio.client import Client
 
+from runyard_chassis import Unavailable
 from runyard_events import CommandBus, CommandTimeout, LogUnavailable
+from runyard_events.catalogue import SandboxRules
 from runyard_events.commands import ReleaseSandbox, command
 from runyard_events.topology import ensure_sandbox_queue
 from runyard_orchestrator.domain.facts import OWNER
+from runyard_orchestrator.domain.rules import Installation, rules_of
+from runyard_orchestrator.domain.situation import gives_way
 from runyard_orchestrator.store.reading import SessionKey
 from runyard_orchestrator.store.reading_sandboxes import SandboxRows
 
@@ -18,17 +22,21 @@ _RELEASE_SECONDS = 120
 class ContainerErrands:
     """The queue of a session's container, and its files when plain processes work on them again."""
 
-    def __init__(self, client: Client, bus: CommandBus, rows: SandboxRows) -> None:
+    def __init__(self, client: Client, bus: CommandBus, rows: SandboxRows, installation: Installation) -> None:
         self._client = client
         self._bus = bus
         self._rows = rows
+        self._installation = installation
 
-    async def before_container(self, key: SessionKey) -> str | None:
+    async def before_container(self, key: SessionKey, team: SandboxRules | None) -> str | None:
         """Sees to it that the container can take starts; returns the agent's own thread there.
 
         Raises:
+            Unavailable: not yet, a container that is not to take this one has to go first.
             LogUnavailable: the server does not answer.
         """
+        if gives_way(await self._rows.sandbox(key), rules_of(self._installation, team)):
+            raise Unavailable("The session's container gives way to one of another runtime.", type="sandbox-gives-way")
         await ensure_sandbox_queue(self._client, key.session_id)
         return await self._rows.native_thread(key)
 

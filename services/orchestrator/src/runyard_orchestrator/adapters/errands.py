@@ -46,7 +46,7 @@ class Errands:
         `prompt` spares reading it for a run that was just asked for.
 
         Raises:
-            LogUnavailable: not known whether it was queued.
+            LogUnavailable: not known whether it was queued. Unavailable: it cannot be yet.
         """
         about = errand.run_id if isinstance(errand, Start) else key.session_id
         # A run that is taken back from a container is another errand than the one into it.
@@ -92,7 +92,7 @@ class Errands:
             return _start(StartRun, key, state, run_id, prompt=prompt, thread=state.native_thread_id)
         if not self._has_containers:
             return None  # not any more: the keeper of sandboxes says so
-        thread = await self._containers.before_container(key)
+        thread = await self._containers.before_container(key, state.rules)
         return _start(StartInSandbox, key, state, run_id, prompt=prompt, thread=thread)
 
 

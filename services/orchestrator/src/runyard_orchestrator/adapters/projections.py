@@ -26,6 +26,8 @@ class Projections:
         self._watched: dict[SessionKey, set[asyncio.Event]] = {}
         self.changed: Callable[[SessionKey], None] | None = None
         """Told each session about which, or about whose run or sandbox, the rows have changed."""
+        self.rules_changed: Callable[[], None] | None = None
+        """Told that a team has other rules."""
 
         def projector(name: str, subject: str, apply: following.Apply) -> Projector:
             return Projector(
@@ -36,8 +38,10 @@ class Projections:
                 sessions=database.session,
                 checkpoints=tables.checkpoints,
                 apply=apply,
-                after_commit=self._notice if name in ("sessions", "runs", "sandboxes") else None,
+                after_commit=notices.get(name),
             )
+
+        notices = {**dict.fromkeys(("sessions", "runs", "sandboxes"), self._notice), "teams": self._notice_rules}
 
         self.sessions = projector("sessions", SESSION_EVENTS, following.apply_sessions)
         self.runs = projector("runs", RUN_EVENTS, following.apply_runs)
@@ -84,6 +88,10 @@ class Projections:
             return self.teams
         by_family = {"effect": self.worktrees, "sandbox": self.sandboxes}
         return by_family.get(address.family, self.sessions)
+
+    def _notice_rules(self, _: Sequence[StoredEvent]) -> None:
+        if self.rules_changed is not None:
+            self.rules_changed()
 
     def _notice(self, batch: Sequence[StoredEvent]) -> None:
         if not self._watched and self.changed is None:

@@ -39,6 +39,7 @@ class Sandbox:
     name: str | None = None
     image: str | None = None
     runtime: str | None = None
+    """Of the container that was made last."""
     native_id: str | None = None
     reason: str | None = None
     """Why its status is what it is."""
@@ -120,7 +121,6 @@ def _requested(sandbox: Sandbox, asked: SandboxRequested, at: datetime) -> Sandb
         requested_at=at,
         name=sandbox.name if same else None,
         image=sandbox.image if same else None,
-        runtime=sandbox.runtime if same else None,
         native_id=sandbox.native_id if same else None,
         epoch_at=sandbox.epoch_at if same else None,
     )

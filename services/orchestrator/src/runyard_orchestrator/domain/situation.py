@@ -6,7 +6,7 @@ from datetime import datetime
 from runyard_events.catalogue import Payload
 from runyard_orchestrator.domain.rules import OUR_CONTAINERS, Installation, Rules
 from runyard_orchestrator.domain.run import Run
-from runyard_orchestrator.domain.sandbox import Sandbox
+from runyard_orchestrator.domain.sandbox import IN_USE, Sandbox
 from runyard_orchestrator.domain.session import SessionStatus
 
 _NAMED_AFTER = 8
@@ -150,6 +150,13 @@ class Wait:
 
 
 Step = Record | Provision | Start | Resume | Pause | Stop | Delete | Forget | TakeBack | FailRun | Wait
+
+
+def gives_way(box: Sandbox, rules: Rules) -> bool:
+    """Whether a container of a runtime that is not the team's any more may still be at work."""
+    may_be_there = box.status in IN_USE or box.reason == "rules_changed"
+    is_first = box.status == "requested" and box.epoch == 1 and box.epoch_at is None
+    return may_be_there and not is_first and box.runtime != rules.runtime
 
 
 def container_name(session_id: str, epoch: int) -> str:

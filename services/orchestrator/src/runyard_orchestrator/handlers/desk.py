@@ -187,7 +187,7 @@ class Desk:
         try:
             for errand in errands:
                 await self._errands.send(key, outcome.state, errand, cause=cause, prompt=prompt)
-        except (EventError, *DATABASE_FAULTS) as error:
+        except (EventError, Problem, *DATABASE_FAULTS) as error:
             logger.warning("errand.postponed", error=str(error))
         else:
             self._seen_to.update(outcome.ids)

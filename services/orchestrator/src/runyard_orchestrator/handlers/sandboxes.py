@@ -112,6 +112,7 @@ class Sandboxes:
         self._census = Census(rows, self._written_epoch)
         self._reading = asyncio.Semaphore(_READERS)
         self._looks = 0
+        self._soon = asyncio.Event()
         self._queues: set[str] = set()
         """The sessions whose starts had a queue at the last thorough look."""
 
@@ -119,6 +120,10 @@ class Sandboxes:
         """Something about this session has changed: look at it."""
         if self._installation.has_sandboxes:
             self._rounds.wake(key)
+
+    def look_around(self) -> None:
+        """Something that holds for many has changed: look at everything now."""
+        self._soon.set()
 
     async def run(self) -> None:
         """Looks after them until cancelled."""
@@ -203,7 +208,10 @@ class Sandboxes:
                 await self.once()
             except _AWAY as error:
                 logger.warning("sandboxes.waiting", error=str(error) or type(error).__name__)
-            await asyncio.sleep(self._every)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._every):
+                    await self._soon.wait()
+            self._soon.clear()
 
     async def _safely(self, key: SessionKey) -> None:
         """One session that cannot be seen to must not keep the others waiting."""
