@@ -159,6 +159,7 @@ async def test_a_team_s_choice_of_a_runtime_holds_from_the_next_run_on_and_the_t
         await api.call("PUT", rules, json={})
 
     assert (first[-1].type, second[-1].type) == ("run.completed", "run.completed")
+    assert "run.resumed" not in [one.type for one in second], "it began in the new one"
     told = await sandbox_events(stack, session)
     made = [one["payload"] for one in told if one["type"] == "sandbox.creating"]
     assert [(one["name"], one["runtime"]) for one in made][:2] == [(before, None), (f"{before[:-1]}2", "runc")]
