@@ -29,18 +29,17 @@ class PreviewLogs:
         self._log = log
         self._boxes = boxes
         self._redactor = redactor
-        self._instance = uuid.uuid4().hex[:8]
         self._followed: dict[PreviewKey, tuple[str, asyncio.Task[None]]] = {}
 
     def attend(self, key: PreviewKey, preview: Preview, *, begun: bool) -> None:
-        """Follows the preview's container from now on, or no more. `begun`: by this process, from its first line on."""
+        """Follows the preview's container from now on, or no more. `begun`: just now, so from its first line on."""
         name = preview.container
         known = self._followed.get(key)
         if name is None or (known is not None and known[0] == name):
             # One that has ended is read to its last line before its task ends by itself.
             return
         lines = self._boxes.follow(preview, tail=_FIRST_LINES if begun else 0)
-        task = asyncio.create_task(self._follow(key, preview, lines, self._instance))
+        task = asyncio.create_task(self._follow(key, preview, lines))
         self._followed[key] = name, task
         task.add_done_callback(lambda done: self._ended(key, done))
 
@@ -57,11 +56,11 @@ class PreviewLogs:
 
     async def build(self, key: PreviewKey, preview: Preview, lines: AsyncIterator[str]) -> None:
         """Tells what the build of its image prints, until that has ended; raises what the lines raise."""
-        await self._follow(key, preview, lines, f"{self._instance}.build")
+        await self._follow(key, preview, lines)
 
-    async def _follow(self, key: PreviewKey, preview: Preview, lines: AsyncIterator[str], instance: str) -> None:
+    async def _follow(self, key: PreviewKey, preview: Preview, lines: AsyncIterator[str]) -> None:
         gathered = Gathered()
-        telling = asyncio.create_task(self._tell(key, preview, gathered, instance))
+        telling = asyncio.create_task(self._tell(key, preview, gathered))
         try:
             async for line in lines:
                 gathered.add(line)
@@ -72,9 +71,9 @@ class PreviewLogs:
                     await gathered.told.wait()
             await end_tasks(telling)
 
-    async def _tell(self, key: PreviewKey, preview: Preview, gathered: Gathered, instance: str) -> None:
-        # A number of its own for each process and start: several may have told of the same preview.
-        source = f"{OWNER}.preview.{preview.generation}.{instance}"
+    async def _tell(self, key: PreviewKey, preview: Preview, gathered: Gathered) -> None:
+        # A name of its own for each reader, whose numbers begin anew: a preview has several, one after the other.
+        source = f"{OWNER}.preview.{preview.generation}.{uuid.uuid4().hex[:8]}"
         writer = Writer(
             self._log, scope=Scope.preview(key.tenant_id, key.preview_id), source=source, redactor=self._redactor
         )

@@ -271,6 +271,7 @@ class Previews:
 
     def _watch(self, key: PreviewKey, preview: Preview) -> None:
         self.logs.attend(key, preview, begun=preview.container_name in self._begun)
+        self._begun.discard(preview.container_name or "")
         self.stats.attend(key, preview)
 
     async def _look(self, key: PreviewKey, preview: Preview, box: Box) -> float | None:
