@@ -1,17 +1,25 @@
 """What was decided is carried out, whoever dies in between."""
 
 import asyncio
+from typing import cast
 
 import pytest
+from nats.aio.client import Client
 
+from runyard_chassis import Unavailable
 from runyard_events import Scope, Writer, new_id
 from runyard_events.catalogue import (
     RunDispatched,
     RunRequested,
+    SessionCreated,
     SessionRunActivated,
     UiMessageUser,
 )
 from runyard_events.commands import CreateSession, DeleteSession, RequestRun, StartRun
+from runyard_events.tasks import in_background
+from runyard_orchestrator.handlers.desk import Desk
+from runyard_orchestrator.handlers.process import Process
+from runyard_orchestrator.store.reading import SessionKey
 
 from .conftest import World, serving
 
@@ -127,3 +135,34 @@ async def test_two_replicas_share_the_work_without_doing_it_twice(surroundings: 
     starts = [one for one in world.runner.queue.seen if isinstance(one.payload, StartRun)]
     assert {one.payload.run_id for one in starts} == set(runs)
     assert len(starts) == len(runs)
+
+
+class _Desk:
+    """One session can never be seen to."""
+
+    def __init__(self, stuck: str) -> None:
+        self.projections = self
+        self._stuck = stuck
+        self.tried, self.seen_to = asyncio.Event(), asyncio.Event()
+
+    async def reached(self, address: object, stream_seq: int) -> bool:  # noqa: ARG002 - the rows show everything
+        return True
+
+    async def has_seen_to(self, key: SessionKey, event_ids: object) -> bool:  # noqa: ARG002 - nothing was done
+        return False
+
+    async def follow_up(self, key: SessionKey, cause: object, events: object) -> None:  # noqa: ARG002
+        if key.session_id == self._stuck:
+            self.tried.set()
+            raise Unavailable("Not yet.")
+        self.seen_to.set()
+
+
+async def test_a_session_that_has_to_wait_keeps_no_other_waiting(surroundings: World, nats_client: Client) -> None:
+    world, stuck, other = surroundings, new_id(), new_id()
+    created = SessionCreated(workspace_id=world.workspace_id, runner_type="codex", thread_id="t")
+    desk = _Desk(stuck)
+    async with in_background(Process(nats_client, cast("Desk", desk), concurrency=1).run()):
+        for session, begun in ((stuck, desk.tried), (other, desk.seen_to)):
+            await Writer(world.log, scope=Scope.session(world.tenant, session), source="orchestrator").append(created)
+            await asyncio.wait_for(begun.wait(), 20)

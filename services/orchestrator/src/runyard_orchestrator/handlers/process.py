@@ -99,7 +99,7 @@ class Process:
         with log_context(tenant_id=key.tenant_id, session_id=key.session_id):
             while messages := self._queues[key]:
                 self._queues[key] = []
-                async with self._slots, _kept_alive(messages):
+                async with _kept_alive(messages):
                     await self._see_to(key, messages)
             del self._queues[key]
 
@@ -107,7 +107,8 @@ class Process:
         delay = 0.1
         while True:
             try:
-                await self._follow_up(key, messages)
+                async with self._slots:  # not while it waits to try again: others must not wait for this session
+                    await self._follow_up(key, messages)
             except (*_AWAY, Problem) as error:
                 logger.warning("process.retrying", error=str(error) or type(error).__name__)
                 await asyncio.sleep(delay)
