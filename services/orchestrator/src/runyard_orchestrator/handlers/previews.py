@@ -288,8 +288,7 @@ class Previews:
             if found is None:
                 return _LOOK_SECONDS
             took = age_ms(preview, datetime.now(UTC))
-            ready = PreviewReady(generation=preview.generation, address=found, took_ms=took)
-            await self._say(key, preview, ready)
+            await self._say(key, preview, PreviewReady(generation=preview.generation, address=found, took_ms=took))
             return self.health_seconds
         return await self._after_health(key, preview, health)
 
