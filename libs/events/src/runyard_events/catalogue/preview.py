@@ -21,7 +21,7 @@ PreviewFailure = Literal[
     "vanished",
     "engine_away",
 ]
-PreviewStop = Literal["user", "idle", "session_deleted", "switched_off", "shutdown"]
+PreviewStop = Literal["user", "session_deleted", "shutdown"]
 
 
 class PreviewRequested(Payload):

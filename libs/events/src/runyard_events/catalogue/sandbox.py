@@ -34,7 +34,7 @@ SandboxFailure = Literal[
     "expired",
     "gave_up",
 ]
-SandboxEnd = Literal["session_deleted", "user", "replaced", "orphaned", "switched_off"]
+SandboxEnd = Literal["session_deleted", "user", "replaced", "switched_off"]
 
 
 class SandboxRules(Wire):
