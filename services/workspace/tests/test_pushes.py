@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from runyard_events import new_id
-from runyard_events.catalogue import BranchPushed, BranchPushFailed
+from runyard_events import LogUnavailable, Scope, new_id
+from runyard_events.catalogue import BranchPushed, BranchPushFailed, Payload
 from runyard_events.commands import FetchWorkspace, OpenPullRequest, PushSession
+from runyard_workspace.histories import Histories
 
 from .conftest import Running, git
 from .containers import Container
 from .remote_servers import GitServer
-from .remote_service import imported, push, said
+from .remote_service import imported, push, said, worked
 
 
 async def test_a_push_brings_what_is_committed_and_what_is_not_to_the_session_s_branch(
@@ -39,6 +40,27 @@ async def test_a_push_brings_what_is_committed_and_what_is_not_to_the_session_s_
     assert again.result["up_to_date"]
     assert len(await said(remote, session)) == 1
     assert (await remote.ask(FetchWorkspace(workspace_id=workspace))).result["branches"] == {}
+
+
+async def test_a_push_is_told_also_when_the_log_was_away_as_it_came_about(
+    remote: Running, server: GitServer, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a service that has died in between: the command comes again, and finds the branch where it should be."""
+    workspace, session = await worked(remote, server, repository)
+    tell, lost = Histories.tell, list[Payload]()
+
+    async def losing(self: Histories, scope: Scope, payload: Payload) -> int:
+        if isinstance(payload, BranchPushed) and not lost:
+            lost.append(payload)
+            raise LogUnavailable("away")
+        return await tell(self, scope, payload)
+
+    monkeypatch.setattr(Histories, "tell", losing)
+    reply = await push(remote, workspace, session)
+    assert reply.ok, reply.problem
+    assert await said(remote, session) == lost
+    assert (await push(remote, workspace, session)).result["up_to_date"]
+    assert await said(remote, session) == lost
 
 
 async def test_what_a_container_has_committed_is_pushed_and_it_sees_the_rest_as_committed(

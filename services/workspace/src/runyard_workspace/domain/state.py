@@ -1,11 +1,12 @@
 """What the log says about a workspace and about a session's files: pure folds of their events."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from runyard_events import Envelope
 from runyard_events.catalogue import (
+    BranchPushed,
     CheckpointCreated,
     CheckpointFailed,
     CommitsRefused,
@@ -46,6 +47,8 @@ class FilesState:
     refused: CommitsRefused | None = None
     """What was said last about commits of the session's container, if that was that they are not taken."""
     pull_request: PullRequestOpened | None = None
+    pushed: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The commit that each branch of the remote was last said to be at."""
     next_seq: int = 1
 
 
@@ -92,6 +95,8 @@ def files_state(events: Iterable[Envelope]) -> FilesState:
                 state = replace(state, pull_request=event.payload)
             case CommitsTaken():
                 state = replace(state, refused=None)
+            case BranchPushed(branch=branch, commit=commit):
+                state = replace(state, pushed={**state.pushed, branch: commit})
             case _:
                 pass
     return state

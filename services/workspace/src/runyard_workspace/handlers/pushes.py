@@ -123,8 +123,10 @@ class Pushes:
             outcome = await self.remotes.push(place.common, task.origin.remote, settled.commit, branch, untold)
         except GitError as error:
             raise as_sync_failure(error) from error
-        seq = None
-        if outcome == "pushed":
+        (state, _), seq = await self.histories.files(tenant, session), None
+        # One that is up to date may be so by a push that nobody could tell of any more.
+        is_told = state.pushed.get(branch) == settled.commit or settled.commit == opened.base_commit
+        if outcome == "pushed" or not is_told:
             event = BranchPushed(workspace_id=opened.workspace_id, branch=branch, commit=settled.commit)
             seq = await self.histories.tell(Scope.session(tenant, session), event)
             _log.info("branch.pushed", session_id=session, branch=branch)
