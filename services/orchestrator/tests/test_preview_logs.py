@@ -2,9 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
-
-import pytest
 
 from runyard_events import Redactor, new_id
 from runyard_orchestrator.adapters.preview_boxes import PreviewBoxes
@@ -22,28 +19,34 @@ from .yards import until
 __all__ = ["around", "settings"]
 
 
-async def test_lines_are_told_once_and_go_on_when_the_engine_broke_off(
-    around: Previewer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine, asked = MemoryEngine(), list[str]()
-    original = engine.logs
+class FragileEngine(MemoryEngine):
+    """Breaks off behind the line `two` when its lines are followed for the first time."""
 
-    async def fragile(name: str, **more: Any) -> AsyncIterator[LogLine]:
-        if more.get("follow"):
-            asked.append(name)
-        async for line in original(name, **more):
-            yield line
-            if len(asked) == 1 and line.text == "two":
-                raise EngineAway("it is started anew")
+    followed = 0
 
-    monkeypatch.setattr(engine, "logs", fragile)
+    async def logs(self, name: str, *, follow: bool = False, tail: int = 200) -> AsyncIterator[LogLine]:
+        held, is_first = self.held[name], not self.followed
+        shown = max(0, len(held.lines) - tail)
+        self.followed += follow
+        while True:
+            for line in held.lines[shown:]:
+                shown += 1
+                yield line
+                if is_first and line.text == "two":
+                    raise EngineAway("it is started anew")
+            if not follow:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_lines_are_told_once_and_go_on_when_the_engine_broke_off(around: Previewer) -> None:
+    engine = FragileEngine()
     async with serving(around.world.settings.model_copy(update={"sandbox": "docker"}), engine):
         preview = await around.create(command="true")
         name = f"runyard-preview-{preview}-1"
         await until(lambda: name in engine.held)
         engine.print(name, "one", "two")
-        await until(lambda: len(asked) == 2)
-        await asyncio.sleep(0.1)  # until it is followed again indeed
+        await until(lambda: engine.followed == 2)
         engine.print(name, "three")
         await around.said(preview, "three")
         assert [line for one in await around.logged(preview) for line in one.lines] == ["one", "two", "three"]
