@@ -38,7 +38,9 @@ class Spawn(Body):
     )
     task: Words
     agent_type: RunnerType
-    repository_url: Uri
+    repository_url: Uri = Field(
+        description="Imported if the team has not got it yet; otherwise the agent begins at what was fetched last."
+    )
     team_id: UUID
 
 
