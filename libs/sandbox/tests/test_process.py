@@ -227,6 +227,18 @@ async def test_it_stands_still_and_goes_on(provisioner: ProcessProvisioner) -> N
     await provisioner.stop("p-1", grace_seconds=5)
 
 
+async def test_one_that_waits_for_a_child_which_stands_still_before_it_has_begun_stands_still(
+    provisioner: ProcessProvisioner,
+) -> None:
+    child = "import ctypes; libc = ctypes.CDLL(None); print('up', flush=True); libc.vfork() or getattr(libc, 'raise')"
+    await provisioner.provision(spec(f'exec {sys.executable} -c "{child}({int(signal.SIGSTOP)})"'))
+    await until_line(provisioner, "up")
+    await provisioner.pause("p-1")
+    found = await provisioner.find("p-1")
+    assert found is not None
+    assert found.status == "paused"
+
+
 async def test_what_it_uses_is_told_until_it_ends(provisioner: ProcessProvisioner) -> None:
     await provisioner.provision(spec("while :; do :; done"))
     readings: list[Stats] = []

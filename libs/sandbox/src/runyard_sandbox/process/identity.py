@@ -12,6 +12,8 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _STARTED_AT = 19
 _STATE_AT = 0
 """Places behind the name in `/proc/<pid>/stat`, which may itself hold blanks and brackets."""
+_STILL = ("T", "t")
+_WAITS = "D"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,13 @@ def identity_of(pid: int) -> Identity | None:
 
 
 def is_still(pid: int) -> bool:
-    """Whether it was told to stand still."""
-    fields = _stat(pid)
-    return fields is not None and fields[_STATE_AT] in {"T", "t"}
+    """Whether it stands still by a signal, or by waiting for a child of its own that does.
+
+    Who starts a program by `vfork(2)`, as shells do, waits in the kernel until that has begun, and for no signal but
+    the last one. On a busy machine the child is often told to stand still before it has begun.
+    """
+    state = _state(pid)
+    return state in _STILL or (state == _WAITS and any(_state(each.pid) in _STILL for each in family(pid)))
 
 
 def boot_id() -> str:
@@ -90,6 +96,11 @@ def _group(pid: int) -> int | None:
         return os.getpgid(pid)
     except ProcessLookupError:
         return None
+
+
+def _state(pid: int) -> str | None:
+    fields = _stat(pid)
+    return None if fields is None else fields[_STATE_AT]
 
 
 def _stat(pid: int) -> list[str] | None:
