@@ -27,6 +27,18 @@ FOR_CONTAINERS = "/api/container-webhooks/"
 # What keeps its state, so that the things of the other requests stay there.
 KEPT = {("DELETE", "/api/sessions/{session_id}")}
 ANSWERS_BEFORE_THE_END = {"/api/workspaces/import", "/api/sessions", "/api/agents/spawn"}
+# Of the connection and not of the request: what makes no sense here is refused before there is a request to answer.
+FRAMING = {
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+}
 # What a remote has refused is worth remembering.
 REFUSALS_ARE_EVENTS = {
     "/api/workspaces/{workspace_id}/fetch",
@@ -82,6 +94,8 @@ def check(case: Request, product: Product, service: str, turn: int) -> None:
         name_real_things(case, product.ids[service])
     is_write = case.method.upper() not in {"GET", "HEAD", "OPTIONS"}
     before = product.last_sequence() if is_write and service == "gateway" else None
+    for name in [name for name in case.headers or () if name.lower() in FRAMING]:
+        del case.headers[name]
     headers = {**(case.headers or {}), **product.headers}
     if case.path.startswith(FOR_CONTAINERS):
         headers |= product.headers_of_container(str((case.path_parameters or {}).get("session_id")))
