@@ -125,11 +125,11 @@ def ruled(*hosts: str) -> SandboxRulesChanged:
     return SandboxRulesChanged(rules=SandboxRules(enabled=True, egress=hosts), changed_by="ada")
 
 
-def previewed(workspace: str, session: str | None = None) -> tuple[AnyPayload, ...]:
+def previewed(workspace: str, session: str | None = None, *, address: str = "127.0.0.1:5173") -> tuple[AnyPayload, ...]:
     """A preview from the request until its page answers."""
     return (
         PreviewRequested(workspace_id=workspace, session_id=session),
         PreviewPrepared(path="/w", framework="vite", name="Vite", serve="exec vite", branch="main", commit="c0ffee"),
         PreviewStarting(generation=1, method="docker", port=5173, container_name="runyard-preview-1"),
-        PreviewReady(generation=1, address="127.0.0.1:5173", took_ms=900),
+        PreviewReady(generation=1, address=address, took_ms=900),
     )

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from uuid import uuid4
 
-from runyard_events.catalogue import PreviewReady, PreviewStopped
+from runyard_events.catalogue import PreviewStopped
 from runyard_gateway.previews.passes import Holder
 from runyard_stack.testing_rows import rows_held
 
@@ -21,7 +21,7 @@ async def test_a_preview_is_not_asked_where_it_was_before_the_gateway_was_away(
     """The port may be another team's by now."""
     preview = str(uuid4())
     visitor = Holder(tenant, preview, "ada")
-    begun = (*previewed(str(uuid4()))[:-1], PreviewReady(generation=1, address=NOBODY, took_ms=1))
+    begun = previewed(str(uuid4()), address=NOBODY)
     async with start_gateway() as gateway:
         await gateway.parts.consistency.shows(await story.tell(story.preview(preview), *begun))
     stopped = await story.tell(story.preview(preview), PreviewStopped(generation=1, reason="user"))

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from runyard_events.catalogue import PreviewReady, PreviewShared, PreviewShareRevoked, PreviewStopped
+from runyard_events.catalogue import PreviewShared, PreviewShareRevoked, PreviewStopped
 from runyard_gateway.previews.passes import Holder
 
 from .conftest import Start, Story
@@ -17,7 +17,7 @@ async def test_a_preview_that_has_stopped_is_asked_nothing_more_however_long_its
     preview = str(uuid4())
     async with start_gateway(preview_believe_seconds=600) as gateway:
         visitor = Holder(tenant, preview, "ada")
-        begun = (*previewed(str(uuid4()))[:-1], PreviewReady(generation=1, address=NOBODY, took_ms=1))
+        begun = previewed(str(uuid4()), address=NOBODY)
         await gateway.parts.consistency.shows(await story.tell(story.preview(preview), *begun))
         assert await visited(gateway, visitor) == "preview-silent"
         stopped = PreviewStopped(generation=1, reason="user")
@@ -32,7 +32,7 @@ async def test_a_shared_link_that_is_revoked_opens_nothing_more(
     async with start_gateway(preview_believe_seconds=600) as gateway:
         guest = Holder(tenant, preview, share=share)
         shared = PreviewShared(share_id=share, expires_at=datetime.now(UTC) + timedelta(hours=1))
-        begun = (*previewed(str(uuid4()))[:-1], PreviewReady(generation=1, address=NOBODY, took_ms=1), shared)
+        begun = (*previewed(str(uuid4()), address=NOBODY), shared)
         await gateway.parts.consistency.shows(await story.tell(story.preview(preview), *begun))
         assert await visited(gateway, guest) == "preview-silent"
         revoked = PreviewShareRevoked(share_id=share)

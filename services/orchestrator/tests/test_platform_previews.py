@@ -32,14 +32,9 @@ async def previewing_on(
 async def test_on_kubernetes_a_page_is_at_its_pod(
     settings: Settings, nats_client: Client, tenant: str, tmp_path: Path
 ) -> None:
-    async def main(_: str, env: Mapping[str, str]) -> None:
-        server = await asyncio.start_server(_page, "127.0.0.1", int(env["PORT"]))
-        async with server:
-            await server.serve_forever()
-
     async with previewing_on("kubernetes", settings, nats_client, tenant, tmp_path) as (previewer, platform):
         assert isinstance(platform, OnKubernetes)
-        platform.mains.main, platform.fake.pod_address = main, "127.0.0.1"
+        platform.mains.main, platform.fake.pod_address = _serve, "127.0.0.1"
         preview = await previewer.create(command=SERVE)
         starting = await previewer.until(preview, PreviewStarting)
         ready = await previewer.until(preview, PreviewReady)
@@ -55,15 +50,9 @@ async def test_on_kubernetes_a_page_whose_pod_was_made_anew_is_not_looked_for_wh
     settings: Settings, nats_client: Client, tenant: str, tmp_path: Path
 ) -> None:
     """The address of the former pod may be anybody's by now."""
-
-    async def main(_: str, env: Mapping[str, str]) -> None:
-        server = await asyncio.start_server(_page, "0.0.0.0", int(env["PORT"]))  # noqa: S104 - loopback is many
-        async with server:
-            await server.serve_forever()
-
     async with previewing_on("kubernetes", settings, nats_client, tenant, tmp_path) as (previewer, platform):
         assert isinstance(platform, OnKubernetes)
-        platform.mains.main, platform.fake.pod_address = main, "127.0.0.1"
+        platform.mains.main, platform.fake.pod_address = _serve, "127.0.0.1"
         preview = await previewer.create(command=SERVE)
         await previewer.until(preview, PreviewReady)
         platform.fake.pod_address = "127.0.0.2"
@@ -74,6 +63,12 @@ async def test_on_kubernetes_a_page_whose_pod_was_made_anew_is_not_looked_for_wh
         assert (ready.generation, ready.address.partition(":")[0]) == (2, "127.0.0.2")
         assert (await previewer.world.ask(ControlPreview(preview_id=preview, action="delete"))).ok
         await until(platform.is_clean)
+
+
+async def _serve(_: str, env: Mapping[str, str]) -> None:
+    """What runs in the pod, at each of its addresses."""
+    async with await asyncio.start_server(_page, "0.0.0.0", int(env["PORT"])) as server:  # noqa: S104 - a pod has several
+        await server.serve_forever()
 
 
 async def _page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -147,12 +147,9 @@ class _Visitor:
             port=seen.port or int(address.rpartition(":")[2]),
         )
         try:
-            if scope["type"] == "websocket":
-                tunnel = Tunnel(proxy.session, proxy.limits, proxy.stopping)
-                await tunnel.run(scope, receive, send, address=address, visit=visit, allowed=self._still_admitted)
-            else:
-                exchange = Exchange(proxy.session, proxy.limits, proxy.stopping)
-                await exchange.run(scope, receive, send, address=address, visit=visit, allowed=self._still_admitted)
+            passing = Tunnel if scope["type"] == "websocket" else Exchange
+            way = passing(proxy.session, proxy.limits, proxy.stopping)
+            await way.run(scope, receive, send, address=address, visit=visit, allowed=self._still_admitted)
         except Silent as error:
             _log.info("preview.silent", preview_id=self._id, error=str(error))
             return _answer(502, "preview-silent", pages.silent(), self._sent)

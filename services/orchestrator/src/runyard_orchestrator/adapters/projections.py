@@ -28,6 +28,7 @@ class Projections:
         """Told each session about which, or about whose run or sandbox, the rows have changed."""
         self.rules_changed: Callable[[], None] | None = None
         """Told that a team has other rules."""
+        notices = {**dict.fromkeys(("sessions", "runs", "sandboxes"), self._notice), "teams": self._notice_rules}
 
         def projector(name: str, subject: str, apply: following.Apply) -> Projector:
             return Projector(
@@ -40,8 +41,6 @@ class Projections:
                 apply=apply,
                 after_commit=notices.get(name),
             )
-
-        notices = {**dict.fromkeys(("sessions", "runs", "sandboxes"), self._notice), "teams": self._notice_rules}
 
         self.sessions = projector("sessions", SESSION_EVENTS, following.apply_sessions)
         self.runs = projector("runs", RUN_EVENTS, following.apply_runs)

@@ -205,14 +205,15 @@ class Previews:
             self._cleared.add(key)
 
     async def _prepare(self, key: PreviewKey, preview: Preview) -> None:
-        method = await self._where(key)
+        rules = await self._rules(key)
+        method = self._where(rules)
         # The engine builds by its own runtime: where another one was chosen, nothing may run beside it.
-        builds = self.images.can_build(method) and (await self._rules(key)).runtime is None
+        builds = self.images.can_build(method) and rules.runtime is None
         prepared = await self.files.prepare(key, preview, boxed=method != "process", builds=builds)
         await self._say(key, preview, prepared)
 
     async def _begin(self, key: PreviewKey, preview: Preview, method: Method | None = None) -> None:
-        method = method or await self._where(key)
+        method = method or self._where(await self._rules(key))
         async with self._choosing:
             taken = await self.desk.rows.ports() | {port for other, port in self._ports.items() if other != key}
             port = await self._free_port(key, preview, taken, on_host=method == "process")
@@ -329,14 +330,13 @@ class Previews:
     async def _rules(self, key: PreviewKey) -> Rules:
         return rules_of(self.installation, await self.desk.rows.rules(key.tenant_id))
 
-    async def _where(self, key: PreviewKey) -> Method:
-        """Where the next start of a preview goes, by the team's rules of now.
+    def _where(self, rules: Rules) -> Method:
+        """Where the next start of a preview goes, by its team's rules.
 
         Raises:
             NotPrepared: nowhere.
         """
-        enabled = (await self._rules(key)).enabled
-        choices: tuple[Method, ...] = (self.installation.method, "process") if enabled else ("process",)
+        choices: tuple[Method, ...] = (self.installation.method, "process") if rules.enabled else ("process",)
         for method in choices:
             if method in self.boxes.methods:
                 return method
